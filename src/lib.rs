@@ -1,3 +1,10 @@
 //! Coremap: a Redis-protocol key-value server with one shard and one pinned executor per core.
 
+pub mod atomic;
+pub mod epoch;
+pub mod error;
+pub mod hash;
 pub mod limits;
+pub mod region;
+pub mod shard;
+pub mod sys;

@@ -16,7 +16,7 @@ pub const GIB: usize = 1024 * MIB;
 /// Longest key, value or other argument, as Redis's `proto-max-bulk-len`.
 /// Beyond: `-ERR Protocol error: invalid bulk length`, then close.
 pub const BULK_LEN_BYTES_MAX: usize = 512 * MIB;
-/// Most arguments of one command, as Redis.
+/// Most arguments of one command, as Redis before 7.0; it takes 2,147,483,647 since.
 /// Beyond: `-ERR Protocol error: invalid multibulk length`, then close.
 pub const ARGUMENT_COUNT_MAX: usize = 1024 * 1024;
 /// Longest inline command, and longest line of a multibulk header, as Redis.
@@ -31,6 +31,8 @@ pub const UNAUTHENTICATED_BULK_LEN_BYTES_MAX: usize = 16 * KIB;
 
 // ── region, log, table ──────────────────────────────────────────────────────────────────────────
 
+/// Bytes of the pages that the kernel maps: what a large value is committed in.
+pub const PAGE_LEN_BYTES: u64 = 4096;
 /// Largest unit the region hands out: one huge page.
 pub const BLOCK_LEN_BYTES_MAX: usize = 2 * MIB;
 /// Smallest unit, for a small `maxmemory` over many shards: two table segments.
@@ -53,6 +55,38 @@ pub const SEGMENT_LEN_BYTES: usize = SEGMENT_SLOT_COUNT * 8;
 pub const LARGE_VALUE_LEN_BYTES_MIN: usize = 256 * KIB;
 /// Bits of the directory at most: 24 tag bits less the 8 that stay a fingerprint.
 pub const DIRECTORY_BITS_MAX: u32 = 16;
+/// Blocks a shard takes at start: its first index block, its first log block, its reserve.
+pub const BLOCKS_PER_SHARD_MIN: usize = 2 + COMPACTION_RESERVE_BLOCKS;
+/// Returned blocks that keep their pages for the next taker; all others go back to the kernel.
+pub const RESIDENT_FREE_BLOCKS_MAX: usize = 8;
+/// Free blocks that a preparing thread keeps backed by pages, so that no turn waits for the kernel.
+pub const PREPARED_BLOCKS_WANTED: usize = 4;
+/// Address space of the region: what a slot's 40 bits of 8-byte units can name.
+pub const REGION_LEN_BYTES_MAX: u64 = 1 << 43;
+/// Address space for one shard's large values at least: some values of the greatest length.
+pub const LARGE_SLICE_LEN_BYTES_MIN: u64 = 2 * GIB as u64;
+/// Unit of address space of a large value.
+pub const LARGE_EXTENT_LEN_BYTES_MIN: usize = 64 * KIB;
+/// A large value that outgrows its address space gets this many times its length, so that it
+/// moves once per three doublings. Address space is free.
+pub const LARGE_EXTENT_GROWTH: u64 = 8;
+/// A record of the log is at most a block divided by this, which bounds the end of a block that
+/// no record fits into. Longer values are large values, longer keys get a run of their own.
+pub const RECORDS_PER_BLOCK_MIN: usize = 8;
+/// Dead bytes the log tolerates, in percent of everything live: memory against compaction's CPU.
+pub const LOG_SLACK_PERCENT_DEFAULT: u32 = 20;
+/// Dead blocks the log tolerates beyond the percentage, so that a small shard need not compact.
+pub const LOG_SLACK_BLOCKS: u64 = 8;
+/// Work one write may do for compaction at once, in nanoseconds as `compact` estimates them.
+pub const COMPACTION_STEP_NS_MAX: u64 = 500_000;
+/// Bytes of what waits in limbo that one write frees on its way: one block, or a part of a run.
+pub const LIMBO_STEP_LEN_BYTES: u64 = 256 * KIB as u64;
+/// Bytes a write adds before compaction is paid for: a batch large enough to prefetch.
+pub const COMPACTION_DEBT_LEN_BYTES_MIN: u64 = 4096;
+/// Blocks one write at the budget may compact before it gives up with `-OOM`.
+pub const EMERGENCY_COMPACTION_BLOCKS_MAX: usize = 256;
+/// Bytes of a large value that background work releases or copies at a time: about 0.5 ms.
+pub const LARGE_STEP_LEN_BYTES: u64 = 2 * MIB as u64;
 /// Shards at most: what a SCAN cursor and a batch's source field can name.
 pub const SHARD_COUNT_MAX: usize = 1024;
 
@@ -70,18 +104,94 @@ pub const BATCH_COMMAND_COUNT_MAX: usize = 1024;
 pub const BATCH_REPLY_LEN_BYTES_MAX: usize = MIB;
 /// Batches outstanding per ordered pair of cores.
 pub const RING_CAPACITY: usize = 64;
+/// Stretches of replies that may wait for other cores before a connection executes no more: with
+/// [`BATCH_REPLY_LEN_BYTES_MAX`] this bounds what it is owed.
+pub const GATHER_COUNT_MAX: usize = 8;
+/// Keys of one command that run in one go, and thus atomically, when they live on one shard: about
+/// 3 ms. Beyond, the command runs in parts.
+pub const WHOLE_KEY_COUNT_MAX: usize = 16 * 1024;
+/// Bytes of compaction and the like in one slice of background work.
+pub const BACKGROUND_LEN_BYTES: usize = 256 * KIB;
+/// Larger read buffers are multiples of this: whole pages.
+pub const READ_BUFFER_ALIGN_BYTES: usize = 4096;
 /// Bytes of one pooled read buffer.
 pub const READ_BUFFER_LEN_BYTES: usize = 256 * KIB;
 /// Unsent output after which a connection stops executing (it goes on receiving).
 pub const OUTPUT_PAUSE_LEN_BYTES: usize = MIB;
+/// Part of the host's memory that connections' buffers may take, unless `maxmemory-clients` says
+/// otherwise. Beyond: the connection that holds most is closed.
+pub const MAXMEMORY_CLIENTS_DEFAULT_DIVISOR: u64 = 10;
 /// Unread input after which a connection is closed, as Redis's `client-query-buffer-limit`.
 pub const QUERY_BUFFER_LEN_BYTES_MAX: usize = GIB;
+/// Connections at most, whatever `maxclients` says: what Redis accepts for it.
+pub const CLIENT_COUNT_MAX: u32 = u32::MAX;
+
+// ── listing keys ────────────────────────────────────────────────────────────────────────────────
+
+/// Keys that one call of SCAN looks at, whatever its COUNT: about 1 ms.
+pub const SCAN_KEY_COUNT_MAX: u64 = 8192;
+/// Slots that one call of SCAN visits at most, in a table with few keys.
+pub const SCAN_SLOT_COUNT_MAX: u64 = 32_768;
+/// Slots that one call of SCAN may visit even for a small COUNT: about 10 us.
+pub const SCAN_SLOT_COUNT_MIN: u64 = 4096;
+/// Slots that KEYS visits before others have their turn.
+pub const KEYS_SLICE_SLOT_COUNT: usize = 2048;
+
+const _: () = assert!(SCAN_SLOT_COUNT_MIN <= SCAN_SLOT_COUNT_MAX);
+const _: () = assert!(SCAN_KEY_COUNT_MAX <= SCAN_SLOT_COUNT_MAX);
+
+// ── server ──────────────────────────────────────────────────────────────────────────────────────
+
+/// TCP port, as Redis.
+pub const PORT_DEFAULT: u16 = 6379;
+/// Connections that may wait to be accepted, per core and address, as Redis.
+pub const TCP_BACKLOG_DEFAULT: u32 = 511;
+/// Seconds of silence after which TCP asks whether the peer lives, as Redis.
+pub const TCP_KEEPALIVE_S_DEFAULT: u32 = 300;
+/// Connections at most, unless `maxclients` says otherwise, as Redis.
+/// Beyond: `-ERR max number of clients reached`, then close.
+pub const MAXCLIENTS_DEFAULT: u32 = 10_000;
+/// Descriptors besides those of clients: per core three rings, listeners, doorbell, eventfd.
+pub const DESCRIPTORS_PER_CORE: u64 = 24;
+/// Descriptors of the process besides clients and cores: standard streams, files read in passing.
+pub const DESCRIPTORS_OF_PROCESS: u64 = 32;
+/// Smallest `maxmemory` that is worth an answer; the region has its own bound per shard.
+pub const MAXMEMORY_BYTES_MIN: usize = MIB;
+/// Share of the host's or container's memory that `maxmemory` is by default, in percent.
+pub const MAXMEMORY_DEFAULT_PERCENT: u64 = 80;
+/// Entries of an io_uring: polls of so many connections go to the kernel in one call.
+pub const RING_DEPTH_MAX: u32 = 1024;
+/// Entries of an io_uring when little memory may be locked.
+pub const RING_DEPTH_MIN: u32 = 128;
+/// Microseconds between two ticks of the guard against an executor that sleeps on its work.
+pub const GUARD_TIMER_US_DEFAULT: u32 = 2_000;
+/// Slower ticks of the guard, in multiples of its period, for when all faster ones were lost.
+pub const GUARD_RESERVE_FACTORS: [u32; 2] = [8, 64];
+/// Ticks without work after which the guard's period doubles.
+pub const GUARD_IDLE_TICKS_MAX: u32 = 10;
+/// Microseconds a task queue may run before the executor looks at its rings. Long, because the
+/// timer itself can make an executor sleep on its work (ARCHITECTURE.md, "The guard").
+pub const PREEMPT_TIMER_US_DEFAULT: u32 = 100_000;
+/// Microseconds of uninterrupted work after which a core looks at its sockets.
+pub const REACTOR_PASS_INTERVAL_US: u64 = 1_000;
+/// Milliseconds to wait when the process or the system is out of descriptors.
+pub const ACCEPT_BACKOFF_MS: u64 = 20;
+/// Seconds a client that is to be disconnected has to take its last replies.
+pub const LINGER_S: u64 = 10;
+/// Milliseconds a stopping server gives its clients to take their replies.
+pub const STOP_DEADLINE_MS: u64 = 5_000;
+/// Milliseconds between looks at whether a stopping server is done.
+pub const STOP_POLL_MS: u64 = 5;
 
 const _: () = assert!(BLOCK_LEN_BYTES_MAX.is_power_of_two());
 const _: () = assert!(BLOCK_LEN_BYTES_MIN.is_power_of_two());
+const _: () = assert!(PREPARED_BLOCKS_WANTED <= RESIDENT_FREE_BLOCKS_MAX);
 const _: () = assert!(SEGMENT_LEN_BYTES <= BLOCK_LEN_BYTES_MIN);
 const _: () = assert!(LARGE_VALUE_LEN_BYTES_MIN <= BLOCK_LEN_BYTES_MAX);
 const _: () = assert!(SEGMENT_BUCKET_COUNT == 2048);
 const _: () = assert!(RING_CAPACITY.is_power_of_two());
 const _: () = assert!(WAVE_COMMAND_COUNT <= BATCH_COMMAND_COUNT_MAX);
 const _: () = assert!(BULK_LEN_BYTES_MAX < QUERY_BUFFER_LEN_BYTES_MAX);
+const _: () = assert!(RING_DEPTH_MIN.is_power_of_two());
+const _: () = assert!(RING_DEPTH_MAX.is_power_of_two());
+const _: () = assert!(GUARD_TIMER_US_DEFAULT < PREEMPT_TIMER_US_DEFAULT);

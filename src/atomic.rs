@@ -1,0 +1,39 @@
+//! The one door to words that two cores touch.
+//!
+//! Everything shared between threads is declared with the types of this module, so that a build
+//! with `cfg(loom)` model-checks the shipped code and not a copy of it. Words that live inside the
+//! region cannot be loom's (those have no fixed layout); they are reached through [`word_at`].
+
+#![expect(
+    unsafe_code,
+    reason = "a word inside the region has no Rust owner to borrow it from"
+)]
+
+#[cfg(loom)]
+pub use loom::sync::atomic::{
+    AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+};
+#[cfg(not(loom))]
+pub use std::sync::atomic::{
+    AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+};
+
+/// A word that is mapped memory: a slot of the table, a record's expiry.
+pub type MappedWord = std::sync::atomic::AtomicU64;
+
+/// The shared word at `address`.
+///
+/// # Safety
+/// 1. `address` is aligned to 8 and valid for reads and writes as long as `'a`;
+/// 2. while the reference lives, no one writes the word except through [`MappedWord`].
+#[inline]
+pub unsafe fn word_at<'a>(address: *mut u64) -> &'a MappedWord {
+    // SAFETY: the caller's duties are those of `from_ptr`.
+    unsafe { MappedWord::from_ptr(address) }
+}
+
+/// Keeps a value on cache lines of its own, so that cores do not disturb each other's words
+/// (two lines: the hardware fetches them in pairs).
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct CachePadded<T>(pub T);

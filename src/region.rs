@@ -1,0 +1,647 @@
+//! The region: one reservation of address space that all shards live in, and the memory budget.
+//!
+//! ```text
+//!  0            block_len                        large_start                               len
+//!  ┌────────────┬──────────────────────────────┬──────────────────┬───┬──────────────────┐
+//!  │ block 0:   │ blocks 1 .. block_count:     │ large values of  │ … │ large values of  │
+//!  │ never used │ log and index, one owner each│ shard 0          │   │ the last shard   │
+//!  └────────────┴──────────────────────────────┴──────────────────┴───┴──────────────────┘
+//! ```
+//!
+//! Everything is addressed by offsets from the start, never by addresses. Offset 0 is never handed
+//! out, so an empty slot of a table can be 0. The whole region lies within 8 TiB, what a slot's 40
+//! bits of 8-byte units can name.
+//!
+//! **Budget.** Bytes of blocks taken plus bytes committed to large values never pass `maxmemory`;
+//! a take or a commit that would pass it fails. The budget may change while the server runs; when
+//! it drops below what is used, takes fail until enough was given back. A returned block keeps its
+//! pages only while few others do ([`RESIDENT_FREE_BLOCKS_MAX`]), so that memory the budget no
+//! longer counts is bounded by a constant.
+//!
+//! Taking and returning are rare (one for megabytes of writes), so a small mutex guards the list.
+//!
+//! **Preparing.** The first touch of a huge page makes the kernel clear it: 0.1 ms, and on a virtual
+//! machine whose host has to find the memory first, 5 ms. So that no core waits for that in the
+//! middle of a turn, a thread of its own can keep a few blocks ready
+//! ([`Region::prepare_blocks`]).
+//!
+//! Not here: what a block holds (`shard::log`, `shard::table`), and who may still be reading it
+//! (`epoch`).
+
+#![expect(
+    unsafe_code,
+    reason = "hands out addresses of one mapping that no Rust type owns"
+)]
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use crate::atomic::{AtomicU64, CachePadded, Ordering};
+use crate::epoch::Epochs;
+use crate::error::Error;
+use crate::limits::{
+    BLOCK_LEN_BYTES_MAX, BLOCK_LEN_BYTES_MIN, BLOCKS_PER_SHARD_MIN, BLOCKS_PER_SHARD_WANTED,
+    LARGE_SLICE_LEN_BYTES_MIN, PAGE_LEN_BYTES, PREPARED_BLOCKS_WANTED, REGION_LEN_BYTES_MAX,
+    RESIDENT_FREE_BLOCKS_MAX, SHARD_COUNT_MAX,
+};
+use crate::sys::{self, Reservation};
+
+/// What a region is made for.
+#[derive(Clone, Copy, Debug)]
+pub struct RegionOptions {
+    /// The budget: bytes of blocks and large values together.
+    pub maxmemory_bytes: u64,
+    /// Shards that will share the region.
+    pub shard_count: usize,
+}
+
+/// The memory of all shards. Shared by reference counting; every method takes `&self`.
+#[derive(Debug)]
+pub struct Region {
+    reservation: Reservation,
+    /// The first byte, aligned to a huge page.
+    base: *mut u8,
+    block_shift: u32,
+    block_count: u32,
+    large_start: u64,
+    slice_len_bytes: u64,
+    free: Mutex<FreeBlocks>,
+    /// Told when a block was taken or preparing is to end.
+    taken: Condvar,
+    used_bytes: CachePadded<AtomicU64>,
+    maxmemory_bytes: AtomicU64,
+    epochs: Epochs,
+    doors: Box<[CachePadded<Door>]>,
+}
+
+// SAFETY: the pointer is the start of a mapping that lives as long as the region; every use of it
+// is argued where it happens, by ownership of blocks and by epochs.
+unsafe impl Send for Region {}
+// SAFETY: as above; the region's own state is atomics and a mutex.
+unsafe impl Sync for Region {}
+
+/// A block's number. Whoever took it owns the bytes of [`Region::block_start`] onwards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockIndex(u32);
+
+impl BlockIndex {
+    /// The number, below [`Region::block_count`].
+    #[must_use]
+    pub const fn get(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// The words of one shard that other cores read.
+#[derive(Debug, Default)]
+pub struct Door {
+    /// Address (48 bits) and depth (6 bits) of the directory, one word so that both change at once.
+    pub directory: AtomicU64,
+    /// Odd while a command that changes several slots publishes them.
+    pub sequence: AtomicU64,
+}
+
+#[derive(Debug)]
+struct FreeBlocks {
+    /// Returned and still backed by pages; used first.
+    resident: Vec<u32>,
+    /// Returned and given back to the kernel.
+    released: Vec<u32>,
+    /// Blocks from here on were never taken.
+    fresh: u32,
+    preparation: Preparation,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Preparation {
+    Idle,
+    Running,
+    /// For good, even if the preparing thread has yet to begin.
+    Stopped,
+}
+
+impl Region {
+    /// A region of anonymous memory.
+    ///
+    /// # Errors
+    /// If the budget is too small for the shards, or the kernel refuses the address space.
+    pub fn anonymous(options: RegionOptions) -> Result<Self, Error> {
+        let RegionOptions {
+            maxmemory_bytes,
+            shard_count,
+        } = options;
+        if shard_count == 0 || shard_count > SHARD_COUNT_MAX {
+            return Err(Error::ShardCountOutOfRange { shard_count });
+        }
+        let needed_bytes = (shard_count * BLOCKS_PER_SHARD_MIN * BLOCK_LEN_BYTES_MIN) as u64;
+        if maxmemory_bytes < needed_bytes {
+            return Err(Error::MaxmemoryTooSmall {
+                maxmemory_bytes,
+                needed_bytes,
+            });
+        }
+        let plan = Plan::new(maxmemory_bytes, shard_count as u64)?;
+        let reservation = plan.reserve()?;
+        let misaligned = reservation.as_ptr().align_offset(BLOCK_LEN_BYTES_MAX);
+        // SAFETY: the plan reserves one alignment more than it uses.
+        let base = unsafe { reservation.as_ptr().add(misaligned) };
+        let large_start = plan.block_area_len_bytes();
+        // Huge pages pay for blocks that are huge pages; elsewhere they would make the kernel
+        // commit memory that the budget does not count.
+        let is_huge = plan.block_len_bytes == BLOCK_LEN_BYTES_MAX as u64;
+        reservation.prefer_huge_pages(misaligned, to_usize(large_start), is_huge);
+        let large_len = to_usize(plan.slice_len_bytes * plan.shard_count);
+        reservation.prefer_huge_pages(misaligned + to_usize(large_start), large_len, false);
+        Ok(Self {
+            reservation,
+            base,
+            block_shift: plan.block_len_bytes.trailing_zeros(),
+            block_count: plan.block_count,
+            large_start,
+            slice_len_bytes: plan.slice_len_bytes,
+            free: Mutex::new(FreeBlocks::default()),
+            taken: Condvar::new(),
+            used_bytes: CachePadded(AtomicU64::new(0)),
+            maxmemory_bytes: AtomicU64::new(maxmemory_bytes),
+            epochs: Epochs::new(shard_count),
+            doors: (0..shard_count)
+                .map(|_| CachePadded(Door::default()))
+                .collect(),
+        })
+    }
+
+    /// Takes a block, its bytes arbitrary; `None` when the budget or the reservation is used up.
+    #[must_use]
+    pub fn take_block(&self) -> Option<BlockIndex> {
+        if !self.charge(self.block_len_bytes()) {
+            return None;
+        }
+        let mut free = self.lock_free();
+        let index = free
+            .resident
+            .pop()
+            .or_else(|| free.pop_untouched(self.block_count));
+        let is_preparing = free.preparation == Preparation::Running;
+        drop(free);
+        if index.is_none() {
+            self.refund(self.block_len_bytes());
+        }
+        if is_preparing {
+            self.taken.notify_one();
+        }
+        index.map(BlockIndex)
+    }
+
+    /// Returns a block that nobody can be reading any more.
+    pub fn return_block(&self, block: BlockIndex) {
+        let mut free = self.lock_free();
+        if free.resident.len() < RESIDENT_FREE_BLOCKS_MAX {
+            free.resident.push(block.0);
+        } else {
+            drop(free);
+            self.release_pages(self.block_start(block), self.block_len_bytes());
+            self.lock_free().released.push(block.0);
+        }
+        self.refund(self.block_len_bytes());
+    }
+
+    /// Keeps some free blocks backed by pages, until [`stop_preparing`](Self::stop_preparing).
+    /// Meant for a thread of its own; without one, blocks get their pages where they are first used.
+    pub fn prepare_blocks(&self) {
+        let mut free = self.lock_free();
+        if free.preparation == Preparation::Idle {
+            free.preparation = Preparation::Running;
+        }
+        while free.preparation == Preparation::Running {
+            let is_wanted = free.resident.len() < PREPARED_BLOCKS_WANTED
+                && self.available_bytes() > self.block_len_bytes() * free.resident.len() as u64;
+            let untouched = if is_wanted {
+                free.pop_untouched(self.block_count)
+            } else {
+                None
+            };
+            if let Some(index) = untouched {
+                drop(free);
+                self.touch(BlockIndex(index));
+                free = self.lock_free();
+                free.resident.push(index);
+            } else {
+                free = self
+                    .taken
+                    .wait(free)
+                    .unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+    }
+
+    /// Lets [`prepare_blocks`](Self::prepare_blocks) return, now or as soon as it is called.
+    pub fn stop_preparing(&self) {
+        self.lock_free().preparation = Preparation::Stopped;
+        self.taken.notify_all();
+    }
+
+    /// Counts `len_bytes`, whole pages of the large area, against the budget. False: over budget.
+    #[must_use]
+    pub fn commit(&self, len_bytes: u64) -> bool {
+        debug_assert!(len_bytes.is_multiple_of(PAGE_LEN_BYTES));
+        self.charge(len_bytes)
+    }
+
+    /// Gives the pages of a part of the large area back to the kernel and to the budget.
+    pub fn uncommit(&self, offset: u64, len_bytes: u64) {
+        assert!(offset >= self.large_start);
+        self.release_pages(offset, len_bytes);
+        self.refund(len_bytes);
+    }
+
+    /// Changes the budget.
+    ///
+    /// # Errors
+    /// If more is asked for than was reserved at start, or less than the shards need.
+    pub fn set_maxmemory(&self, maxmemory_bytes: u64) -> Result<(), Error> {
+        let capacity_bytes = self.capacity_bytes();
+        if maxmemory_bytes > capacity_bytes {
+            return Err(Error::MaxmemoryTooLarge {
+                maxmemory_bytes,
+                capacity_bytes,
+            });
+        }
+        let needed_bytes =
+            self.block_len_bytes() * (self.doors.len() * BLOCKS_PER_SHARD_MIN) as u64;
+        if maxmemory_bytes < needed_bytes {
+            return Err(Error::MaxmemoryTooSmall {
+                maxmemory_bytes,
+                needed_bytes,
+            });
+        }
+        self.maxmemory_bytes
+            .store(maxmemory_bytes, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The budget.
+    #[must_use]
+    pub fn maxmemory_bytes(&self) -> u64 {
+        self.maxmemory_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Bytes the budget counts as used.
+    #[must_use]
+    pub fn used_bytes(&self) -> u64 {
+        self.used_bytes.0.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that can still be taken.
+    #[must_use]
+    pub fn available_bytes(&self) -> u64 {
+        self.maxmemory_bytes().saturating_sub(self.used_bytes())
+    }
+
+    /// The largest budget this region can be given.
+    #[must_use]
+    pub fn capacity_bytes(&self) -> u64 {
+        self.large_start - self.block_len_bytes()
+    }
+
+    /// Bytes of one block, a power of two.
+    #[must_use]
+    pub const fn block_len_bytes(&self) -> u64 {
+        1 << self.block_shift
+    }
+
+    /// Blocks that exist, the unused first included.
+    #[must_use]
+    pub const fn block_count(&self) -> usize {
+        self.block_count as usize
+    }
+
+    /// Shards the region was made for.
+    #[must_use]
+    pub fn shard_count(&self) -> usize {
+        self.doors.len()
+    }
+
+    /// Offset of a block's first byte.
+    #[must_use]
+    pub const fn block_start(&self, block: BlockIndex) -> u64 {
+        (block.0 as u64) << self.block_shift
+    }
+
+    /// The block that holds `offset`, which must lie before the large area.
+    #[must_use]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "blocks are counted in a u32"
+    )]
+    pub const fn block_of(&self, offset: u64) -> BlockIndex {
+        debug_assert!(offset < self.large_start);
+        BlockIndex((offset >> self.block_shift) as u32)
+    }
+
+    /// Whether `offset` lies in the large area, outside all blocks.
+    #[must_use]
+    pub const fn is_large(&self, offset: u64) -> bool {
+        offset >= self.large_start
+    }
+
+    /// Offset and length of the address space for the large values of `shard`.
+    #[must_use]
+    pub const fn large_slice(&self, shard: u16) -> (u64, u64) {
+        (
+            self.large_start + shard as u64 * self.slice_len_bytes,
+            self.slice_len_bytes,
+        )
+    }
+
+    /// The epochs of the cores that read this region.
+    #[must_use]
+    pub const fn epochs(&self) -> &Epochs {
+        &self.epochs
+    }
+
+    /// The words of `shard` that other cores read.
+    #[must_use]
+    pub fn door(&self, shard: u16) -> &Door {
+        &self.doors[usize::from(shard)].0
+    }
+
+    /// The address of `offset`. What may be done with it depends on who owns the bytes.
+    #[inline]
+    #[must_use]
+    pub fn address(&self, offset: u64) -> *mut u8 {
+        debug_assert!(offset < self.large_start + self.slice_len_bytes * self.doors.len() as u64);
+        // SAFETY: offsets lie within the reservation, checked above and by those who make them.
+        unsafe { self.base.add(to_usize(offset)) }
+    }
+
+    /// The bytes of a pinned large value, for the core that sends them.
+    ///
+    /// # Safety
+    /// 1. `offset` and `len_bytes` come from a `shard::Pinned` of this region;
+    /// 2. that pin is held as long as the slice is.
+    #[must_use]
+    pub unsafe fn bytes_at(&self, offset: u64, len_bytes: usize) -> &[u8] {
+        // SAFETY: a pinned run is neither written nor released.
+        unsafe { std::slice::from_raw_parts(self.address(offset), len_bytes) }
+    }
+
+    /// Begins to fetch the cache line of `offset`.
+    #[inline]
+    pub fn prefetch(&self, offset: u64) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a prefetch reads nothing and cannot fault.
+        unsafe {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_T0>(self.address(offset).cast::<i8>());
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = offset;
+    }
+
+    fn charge(&self, len_bytes: u64) -> bool {
+        let limit_bytes = self.maxmemory_bytes();
+        self.used_bytes
+            .0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used_bytes| {
+                used_bytes
+                    .checked_add(len_bytes)
+                    .filter(|&sum| sum <= limit_bytes)
+            })
+            .is_ok()
+    }
+
+    fn refund(&self, len_bytes: u64) {
+        let before = self.used_bytes.0.fetch_sub(len_bytes, Ordering::Relaxed);
+        debug_assert!(before >= len_bytes);
+    }
+
+    fn release_pages(&self, offset: u64, len_bytes: u64) {
+        let misaligned = self.base.addr() - self.reservation.as_ptr().addr();
+        let start = misaligned + to_usize(offset);
+        // SAFETY: called for returned blocks and freed runs only, which nobody can be reading.
+        unsafe { self.reservation.release(start, to_usize(len_bytes)) };
+    }
+
+    /// Makes the kernel back a block that is in nobody's hands.
+    fn touch(&self, block: BlockIndex) {
+        let start = self.block_start(block);
+        for page in 0..self.block_len_bytes() / PAGE_LEN_BYTES {
+            let address = self.address(start + page * PAGE_LEN_BYTES);
+            // SAFETY: within the block, which was taken off the list of free ones.
+            unsafe { address.write_volatile(0) };
+        }
+    }
+
+    fn lock_free(&self) -> MutexGuard<'_, FreeBlocks> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl FreeBlocks {
+    /// A block without pages: one given back to the kernel, else one that was never taken.
+    fn pop_untouched(&mut self, block_count: u32) -> Option<u32> {
+        self.released.pop().or_else(|| {
+            (self.fresh < block_count).then(|| {
+                self.fresh += 1;
+                self.fresh - 1
+            })
+        })
+    }
+}
+
+impl Default for FreeBlocks {
+    fn default() -> Self {
+        Self {
+            resident: Vec::new(),
+            released: Vec::new(),
+            fresh: 1,
+            preparation: Preparation::Idle,
+        }
+    }
+}
+
+/// How the reservation is cut.
+struct Plan {
+    block_len_bytes: u64,
+    block_count: u32,
+    slice_len_bytes: u64,
+    shard_count: u64,
+}
+
+impl Plan {
+    fn new(maxmemory_bytes: u64, shard_count: u64) -> Result<Self, Error> {
+        let wanted = maxmemory_bytes / (shard_count * BLOCKS_PER_SHARD_WANTED as u64);
+        let block_len_bytes = previous_power_of_two(wanted.max(1))
+            .clamp(BLOCK_LEN_BYTES_MIN as u64, BLOCK_LEN_BYTES_MAX as u64);
+        // Room for CONFIG SET maxmemory to grow up to the host; one block more is never used.
+        let capacity_bytes = maxmemory_bytes.max(sys::host_memory_bytes());
+        let block_count = (capacity_bytes.div_ceil(BLOCK_LEN_BYTES_MAX as u64) + 1)
+            * (BLOCK_LEN_BYTES_MAX as u64 / block_len_bytes);
+        let block_area_len_bytes = block_count * block_len_bytes;
+        let left_bytes = REGION_LEN_BYTES_MAX.saturating_sub(block_area_len_bytes);
+        let slice_len_bytes = previous_power_of_two(left_bytes / shard_count)
+            .min((4 * capacity_bytes).next_power_of_two());
+        let too_large = Error::MaxmemoryTooLarge {
+            maxmemory_bytes,
+            capacity_bytes: REGION_LEN_BYTES_MAX - shard_count * LARGE_SLICE_LEN_BYTES_MIN,
+        };
+        if slice_len_bytes < LARGE_SLICE_LEN_BYTES_MIN {
+            return Err(too_large);
+        }
+        let Ok(block_count) = u32::try_from(block_count) else {
+            return Err(too_large);
+        };
+        Ok(Self {
+            block_len_bytes,
+            block_count,
+            slice_len_bytes,
+            shard_count,
+        })
+    }
+
+    const fn block_area_len_bytes(&self) -> u64 {
+        self.block_count as u64 * self.block_len_bytes
+    }
+
+    /// Asks for the address space, with one alignment more than is used.
+    fn reserve(&self) -> Result<Reservation, Error> {
+        let len_bytes = self.block_area_len_bytes()
+            + self.slice_len_bytes * self.shard_count
+            + BLOCK_LEN_BYTES_MAX as u64;
+        Reservation::new(to_usize(len_bytes))
+            .map_err(|source| Error::CannotMapRegion { len_bytes, source })
+    }
+}
+
+const fn previous_power_of_two(number: u64) -> u64 {
+    if number == 0 { 0 } else { 1 << number.ilog2() }
+}
+
+/// Offsets are u64 wherever they are stored; a mapping is addressed by usize.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "64-bit targets only, asserted below"
+)]
+const fn to_usize(number: u64) -> usize {
+    number as usize
+}
+
+const _: () = assert!(
+    size_of::<usize>() == 8,
+    "the region needs a 64-bit address space"
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::MIB;
+
+    fn region(maxmemory_bytes: usize, shard_count: usize) -> Region {
+        Region::anonymous(RegionOptions {
+            maxmemory_bytes: maxmemory_bytes as u64,
+            shard_count,
+        })
+        .expect("a small region")
+    }
+
+    #[test]
+    fn blocks_shrink_when_a_shard_would_own_too_few() {
+        assert_eq!(region(1024 * MIB, 1).block_len_bytes(), 2 * MIB as u64);
+        assert_eq!(region(64 * MIB, 1).block_len_bytes(), MIB as u64);
+        assert_eq!(region(64 * MIB, 64).block_len_bytes(), 256 * 1024);
+    }
+
+    #[test]
+    fn takes_stop_at_the_budget_and_go_on_after_a_return() {
+        let region = region(4 * MIB, 1);
+        let blocks: Vec<BlockIndex> = std::iter::from_fn(|| region.take_block()).collect();
+        assert_eq!(
+            blocks.len() as u64 * region.block_len_bytes(),
+            region.maxmemory_bytes()
+        );
+        assert!(!region.commit(4096));
+        region.return_block(blocks[3]);
+        assert_eq!(region.take_block(), Some(blocks[3]));
+    }
+
+    #[test]
+    fn offset_zero_and_blocks_of_others_are_never_handed_out() {
+        let region = region(4 * MIB, 1);
+        let mut starts: Vec<u64> = std::iter::from_fn(|| region.take_block())
+            .map(|block| region.block_start(block))
+            .collect();
+        starts.sort_unstable();
+        let count = starts.len();
+        starts.dedup();
+        assert_eq!(starts.len(), count);
+        assert!(starts[0] > 0);
+    }
+
+    #[test]
+    fn a_budget_below_what_is_used_stops_takes_only() {
+        let region = region(8 * MIB, 1);
+        let blocks: Vec<BlockIndex> = std::iter::from_fn(|| region.take_block()).collect();
+        region
+            .set_maxmemory(4 * MIB as u64)
+            .expect("enough for one shard");
+        region.return_block(blocks[0]);
+        assert_eq!(region.take_block(), None);
+        region
+            .set_maxmemory(8 * MIB as u64)
+            .expect("what was reserved");
+        assert!(region.take_block().is_some());
+    }
+
+    #[test]
+    fn budgets_outside_the_reservation_are_refused() {
+        let region = region(8 * MIB, 1);
+        assert!(region.set_maxmemory(region.capacity_bytes()).is_ok());
+        assert!(region.set_maxmemory(region.capacity_bytes() + 1).is_err());
+        assert!(region.set_maxmemory(1).is_err());
+        let options = RegionOptions {
+            maxmemory_bytes: 1000,
+            shard_count: 1,
+        };
+        assert!(matches!(
+            Region::anonymous(options),
+            Err(Error::MaxmemoryTooSmall { .. })
+        ));
+    }
+
+    #[test]
+    fn committed_pages_count_until_they_are_released() {
+        let region = region(8 * MIB, 1);
+        let (start, _) = region.large_slice(0);
+        assert!(region.is_large(start));
+        assert!(region.commit(8192));
+        assert_eq!(region.used_bytes(), 8192);
+        region.uncommit(start, 8192);
+        assert_eq!(region.used_bytes(), 0);
+    }
+
+    #[test]
+    fn prepared_blocks_are_taken_first_and_replaced() {
+        let region = region(64 * MIB, 1);
+        std::thread::scope(|scope| {
+            let preparer = scope.spawn(|| region.prepare_blocks());
+            let wait_for = |count: usize| {
+                while region.lock_free().resident.len() < count {
+                    std::thread::yield_now();
+                }
+            };
+            wait_for(PREPARED_BLOCKS_WANTED);
+            assert_eq!(region.used_bytes(), 0);
+            assert!(region.take_block().is_some());
+            wait_for(PREPARED_BLOCKS_WANTED);
+            region.stop_preparing();
+            preparer.join().expect("the preparer ends");
+        });
+    }
+
+    #[test]
+    fn the_most_shards_still_get_address_space() {
+        let region = region(1024 * MIB, SHARD_COUNT_MAX);
+        let (start, len) = region.large_slice(1023);
+        assert!(start + len <= REGION_LEN_BYTES_MAX);
+        assert!(len >= LARGE_SLICE_LEN_BYTES_MIN);
+    }
+}

@@ -1,0 +1,248 @@
+//! Writes that change a part of a value, and those that move one to another key.
+//!
+//! A value in the log is written again, changed. A large one is changed where it is, so that a small
+//! change costs what it changes; unless it is pinned or has outgrown its address space, then it is
+//! copied once.
+
+use super::{Attributes, Key, OutOfMemory, Place, Purpose, Shape, Shard, Space};
+
+/// A change of one key's value: bytes that go to an offset, zeros before them if it was shorter.
+struct Patch<'a> {
+    offset_bytes: usize,
+    bytes: &'a [u8],
+    /// Of the value after the change.
+    len_bytes: usize,
+}
+
+impl Patch<'_> {
+    fn write(&self, value: &mut [u8]) {
+        value[self.offset_bytes..][..self.bytes.len()].copy_from_slice(self.bytes);
+    }
+}
+
+impl Shard {
+    /// Adds bytes at the end of a value, or makes it; returns its length. The expiry stays.
+    /// The caller has checked that the new length is allowed.
+    ///
+    /// # Errors
+    /// If there is no memory for it; the value is then as it was.
+    pub fn append(&mut self, key: Key<'_>, tail: &[u8], now_ms: u64) -> Result<u64, OutOfMemory> {
+        let Some(place) = self.find_place(key, now_ms) else {
+            self.store(key, tail, Attributes::default(), now_ms)?;
+            return Ok(tail.len() as u64);
+        };
+        let offset_bytes = self.value_len_bytes(place);
+        let len_bytes = offset_bytes + tail.len();
+        self.patch(
+            key,
+            place,
+            &Patch {
+                offset_bytes,
+                bytes: tail,
+                len_bytes,
+            },
+            now_ms,
+        )
+    }
+
+    /// Overwrites a part of a value, which is lengthened by zeros as needed, or makes it; returns
+    /// its length. The expiry stays. The caller has checked that the new length is allowed.
+    ///
+    /// # Errors
+    /// If there is no memory for it; the value is then as it was.
+    pub fn write_range(
+        &mut self,
+        key: Key<'_>,
+        offset_bytes: usize,
+        bytes: &[u8],
+        now_ms: u64,
+    ) -> Result<u64, OutOfMemory> {
+        let end = offset_bytes + bytes.len();
+        let place = match self.find_place(key, now_ms) {
+            Some(place) => place,
+            None if end >= self.large_len_bytes_min => {
+                let run = self.with_room(|shard| shard.large.create(end))?;
+                Patch {
+                    offset_bytes,
+                    bytes,
+                    len_bytes: end,
+                }
+                .write(self.large.bytes_mut(run));
+                let attributes = Attributes {
+                    is_raw: true,
+                    ..Attributes::default()
+                };
+                return self.store_changed(key, run, attributes, now_ms);
+            }
+            None => {
+                let mut value = vec![0; end];
+                value[offset_bytes..].copy_from_slice(bytes);
+                let attributes = Attributes {
+                    is_raw: true,
+                    ..Attributes::default()
+                };
+                self.store(key, &value, attributes, now_ms)?;
+                return Ok(end as u64);
+            }
+        };
+        let len_bytes = self.value_len_bytes(place).max(end);
+        self.patch(
+            key,
+            place,
+            &Patch {
+                offset_bytes,
+                bytes,
+                len_bytes,
+            },
+            now_ms,
+        )
+    }
+
+    /// Moves a value with its expiry to another key of this shard, replacing what that had; false
+    /// when there is nothing to move. Other cores see both keys change at once.
+    ///
+    /// # Errors
+    /// If there is no memory for the target's record; both keys are then as they were.
+    pub fn rename(
+        &mut self,
+        source: Key<'_>,
+        target: Key<'_>,
+        now_ms: u64,
+    ) -> Result<bool, OutOfMemory> {
+        if self.find_place(source, now_ms).is_none() {
+            return Ok(false);
+        }
+        if source.bytes == target.bytes {
+            return Ok(true);
+        }
+        let target_place = self.place_for(target.hash, target.bytes)?;
+        // Looked up again: making room for the target may have split the table.
+        let source_place = self
+            .find_place(source, now_ms)
+            .expect("it was there a moment ago");
+        let record = self.log.record(self.table.slot(source_place).location());
+        let expires_at_ms = record.expires_at_ms();
+        let shape = Shape {
+            key_len_bytes: target.bytes.len(),
+            has_expiry: expires_at_ms.is_some(),
+            ..record.shape()
+        };
+        let space = self.reserve(shape, Purpose::Write)?;
+        let moved = self.table.slot(source_place).location();
+        let (record, out) = match &space {
+            Space::Log(reserved) => self.log.fill_from(moved, reserved),
+            Space::Run(run, _) => (self.log.record(moved), self.large.record_mut(*run)),
+        };
+        shape
+            .write(out, target.bytes, expires_at_ms)
+            .copy_from_slice(record.value());
+        self.begin_publish();
+        self.put(target_place, target.hash, space.location(), now_ms);
+        self.table.remove(source_place);
+        self.end_publish();
+        self.volatile_count += u64::from(expires_at_ms.is_some());
+        self.key_count -= 1;
+        self.removals += 1;
+        self.bury(moved);
+        self.pay_for(shape.len_bytes());
+        Ok(true)
+    }
+
+    fn value_len_bytes(&self, place: Place) -> usize {
+        let record = self.log.record(self.table.slot(place).location());
+        record
+            .run()
+            .map_or(record.value().len(), |run| self.large.len_bytes(run))
+    }
+
+    fn patch(
+        &mut self,
+        key: Key<'_>,
+        place: Place,
+        patch: &Patch<'_>,
+        now_ms: u64,
+    ) -> Result<u64, OutOfMemory> {
+        let record = self.log.record(self.table.slot(place).location());
+        let expires_at_ms = record.expires_at_ms();
+        let attributes = Attributes {
+            expires_at_ms,
+            is_raw: true,
+        };
+        if let Some(run) = record.run() {
+            self.patch_large(key, run, patch, attributes, now_ms)
+        } else if patch.len_bytes >= self.large_len_bytes_min {
+            let len_bytes = patch.len_bytes;
+            let run = self.with_room(|shard| shard.large.create_growing(len_bytes))?;
+            let record = self.log.record(self.table.slot(place).location());
+            let value = self.large.bytes_mut(run);
+            value[..record.value().len()].copy_from_slice(record.value());
+            patch.write(value);
+            self.store_changed(key, run, attributes, now_ms)
+        } else {
+            self.patch_small(key, place, patch, attributes, now_ms)
+        }
+    }
+
+    /// Writes a changed copy of a value in the log.
+    fn patch_small(
+        &mut self,
+        key: Key<'_>,
+        place: Place,
+        patch: &Patch<'_>,
+        attributes: Attributes,
+        now_ms: u64,
+    ) -> Result<u64, OutOfMemory> {
+        let shape = super::shape_of(key, patch.len_bytes, attributes);
+        let space = self.reserve(shape, Purpose::Write)?;
+        let source = self.table.slot(place).location();
+        let (record, out) = match &space {
+            Space::Log(reserved) => self.log.fill_from(source, reserved),
+            Space::Run(run, _) => (self.log.record(source), self.large.record_mut(*run)),
+        };
+        let old = record.value();
+        let value = shape.write(out, key.bytes, attributes.expires_at_ms);
+        value[..old.len()].copy_from_slice(old);
+        value[old.len()..].fill(0);
+        patch.write(value);
+        self.put(place, key.hash, space.location(), now_ms);
+        self.volatile_count += u64::from(attributes.expires_at_ms.is_some());
+        self.pay_for(shape.len_bytes());
+        Ok(patch.len_bytes as u64)
+    }
+
+    /// Changes a large value where it is, or a copy of it.
+    fn patch_large(
+        &mut self,
+        key: Key<'_>,
+        run: u32,
+        patch: &Patch<'_>,
+        attributes: Attributes,
+        now_ms: u64,
+    ) -> Result<u64, OutOfMemory> {
+        let len_bytes = patch.len_bytes;
+        if !self.large.is_pinned(run) && self.large.has_space(run, len_bytes) {
+            self.with_room(|shard| shard.large.grow(run, len_bytes))?;
+            patch.write(self.large.bytes_mut(run));
+            return Ok(len_bytes as u64);
+        }
+        let copy = self.with_room(|shard| shard.large.copy(run, len_bytes))?;
+        patch.write(self.large.bytes_mut(copy));
+        self.store_changed(key, copy, attributes, now_ms)
+    }
+
+    /// Makes a run the value of a key, or gives it up; returns the value's length.
+    fn store_changed(
+        &mut self,
+        key: Key<'_>,
+        run: u32,
+        attributes: Attributes,
+        now_ms: u64,
+    ) -> Result<u64, OutOfMemory> {
+        let len_bytes = self.large.len_bytes(run) as u64;
+        let stored = self.store_run(key, run, attributes, now_ms);
+        if stored.is_err() {
+            self.condemn(run);
+        }
+        stored.map(|_| len_bytes)
+    }
+}

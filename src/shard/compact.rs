@@ -1,0 +1,244 @@
+//! Compaction: copies the live records out of the blocks with most dead ones, a little at a time.
+//!
+//! A victim's records are walked in order; one is live if its key's slot points to it. Live ones
+//! are appended to the log like any write and their slots replaced by one store each; then the
+//! block waits for its readers and is free.
+//!
+//! **Pace.** A write that adds n bytes leaves at most n bytes dead, so it owes the walk of n / d
+//! bytes in a block of which the share d is dead: then dead bytes do not grow. Writes pay this, in
+//! batches large enough to prefetch, while dead bytes exceed what is tolerated (a percentage of
+//! everything live and a constant) or the budget is nearly used up. They also free some of what
+//! waits in limbo, so memory is bounded even if background work never runs.
+//!
+//! Greedy choice of the deadest block under uniform overwrites: with 20 % slack a victim is about
+//! a third dead, so each byte written costs two bytes copied.
+
+use crate::hash::KeyHash;
+use crate::limits::{
+    COMPACTION_DEBT_LEN_BYTES_MIN, COMPACTION_STEP_NS_MAX, LIMBO_STEP_LEN_BYTES, LOG_SLACK_BLOCKS,
+};
+use crate::region::BlockIndex;
+
+use super::slot::Location;
+use super::{Purpose, Retired, Shard};
+
+/// The block being emptied, and what is owed.
+#[derive(Debug)]
+pub(super) struct Compaction {
+    victim: Option<Victim>,
+    slack_percent: u32,
+    /// Bytes added by writes that have not paid yet.
+    debt_bytes: u64,
+    pub(super) copied_bytes: u64,
+    pub(super) block_count: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Victim {
+    block: BlockIndex,
+    /// Of the next record to look at, and of the end of the last.
+    next: u64,
+    end: u64,
+}
+
+/// What a step may cost: the bytes it walks over, and an estimate of its time.
+#[derive(Clone, Copy, Debug)]
+struct Budget {
+    walk_bytes: u64,
+    time_ns: u64,
+}
+
+/// A record met on the walk.
+#[derive(Clone, Copy)]
+struct Met {
+    location: Location,
+    len_bytes: usize,
+    hash: KeyHash,
+}
+
+/// Records whose buckets are fetched together.
+const BATCH_COUNT: usize = 16;
+/// Estimate of one record's hash, lookup and accounting, its bucket prefetched.
+const RECORD_NS: u64 = 60;
+/// Estimate of copying: bytes in a nanosecond.
+const COPY_BYTES_PER_NS: u64 = 4;
+/// A block of which less than this many 32nds are dead is not worth copying.
+const CLASS_MIN: usize = 1;
+
+impl Compaction {
+    pub(super) const fn new(slack_percent: u32) -> Self {
+        Self {
+            victim: None,
+            slack_percent,
+            debt_bytes: 0,
+            copied_bytes: 0,
+            block_count: 0,
+        }
+    }
+
+    /// Forgets the victim, whose block is given up with all others.
+    pub(super) fn abandon(&mut self) -> Option<BlockIndex> {
+        self.debt_bytes = 0;
+        self.victim.take().map(|victim| victim.block)
+    }
+}
+
+impl Shard {
+    /// Sets how many dead bytes compaction tolerates, in percent of everything live.
+    pub fn set_slack_percent(&mut self, slack_percent: u32) {
+        self.compaction.slack_percent = slack_percent;
+    }
+
+    /// Counts what a write has added, and compacts for it when it is due.
+    #[inline]
+    pub(super) fn pay_for(&mut self, len_bytes: usize) {
+        self.compaction.debt_bytes += len_bytes as u64;
+        if self.compaction.debt_bytes >= COMPACTION_DEBT_LEN_BYTES_MIN {
+            self.pay_debt();
+        }
+    }
+
+    #[cold]
+    fn pay_debt(&mut self) {
+        let debt_bytes = std::mem::take(&mut self.compaction.debt_bytes);
+        self.free(LIMBO_STEP_LEN_BYTES);
+        if !self.should_compact() || !self.has_victim() {
+            return;
+        }
+        let victim = self.compaction.victim.expect("has_victim has chosen one");
+        let deadness = self.log.deadness(victim.block).max(1);
+        // A quarter more than is owed: what was above the limit comes down.
+        let walk_bytes = debt_bytes * 40 / deadness;
+        let left = self.compact(Budget {
+            walk_bytes,
+            time_ns: COMPACTION_STEP_NS_MAX,
+        });
+        self.compaction.debt_bytes = left.walk_bytes * deadness / 40;
+    }
+
+    /// Compacts while more is dead than is tolerated; true when it should go on.
+    pub(super) fn compact_in_background(&mut self, budget_bytes: u64) -> bool {
+        if !self.should_compact() {
+            return false;
+        }
+        let left = self.compact(Budget {
+            walk_bytes: budget_bytes,
+            time_ns: COMPACTION_STEP_NS_MAX,
+        });
+        let has_stopped_early = left.walk_bytes > 0 && left.time_ns > 0;
+        !has_stopped_early && self.should_compact()
+    }
+
+    /// Empties one block, whatever it takes; false when none is dead enough or there is no room for
+    /// its live records.
+    pub(super) fn compact_block(&mut self) -> bool {
+        let block_count = self.compaction.block_count;
+        let whole = self.region.block_len_bytes() + 1;
+        while self.compaction.block_count == block_count {
+            if !self.has_victim() {
+                return false;
+            }
+            let left = self.compact_batch(Budget {
+                walk_bytes: whole,
+                time_ns: u64::MAX,
+            });
+            if left.is_none() {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Whether more is dead than is tolerated, or memory is nearly used up.
+    fn should_compact(&self) -> bool {
+        let live_bytes =
+            self.log.live_bytes() + self.table.live_len_bytes() + self.large.committed_bytes();
+        let block_bytes = self.region.block_len_bytes() * LOG_SLACK_BLOCKS;
+        let tolerated_bytes =
+            live_bytes / 100 * u64::from(self.compaction.slack_percent) + block_bytes;
+        self.log.dead_bytes() > tolerated_bytes
+            || self.region.available_bytes() < block_bytes * self.region.shard_count() as u64
+    }
+
+    /// Chooses a victim unless there is one.
+    fn has_victim(&mut self) -> bool {
+        if self.compaction.victim.is_none() {
+            self.compaction.victim = self.log.take_victim(CLASS_MIN).map(|block| {
+                let (next, end) = self.log.extent_of(block);
+                Victim { block, next, end }
+            });
+        }
+        self.compaction.victim.is_some()
+    }
+
+    /// Works until the budget is used up or nothing is left to do; returns what is left of it.
+    fn compact(&mut self, mut budget: Budget) -> Budget {
+        while budget.walk_bytes > 0 && budget.time_ns > 0 && self.has_victim() {
+            match self.compact_batch(budget) {
+                Some(left) => budget = left,
+                None => break,
+            }
+        }
+        budget
+    }
+
+    /// One batch of the victim's records. `None`: there is no room for a live one.
+    fn compact_batch(&mut self, mut budget: Budget) -> Option<Budget> {
+        let victim = self.compaction.victim.expect("chosen by the caller");
+        if victim.next == victim.end || self.log.is_dead(victim.block) {
+            self.finish_victim(victim);
+            return Some(budget);
+        }
+        let mut batch = [None; BATCH_COUNT];
+        let mut next = victim.next;
+        for met in &mut batch {
+            if next == victim.end {
+                break;
+            }
+            let location = Location::from_offset(next);
+            let record = self.log.record(location);
+            let hash = self.hasher.hash(record.key());
+            let len_bytes = record.shape().len_bytes();
+            self.table.prefetch(hash);
+            *met = Some(Met {
+                location,
+                len_bytes,
+                hash,
+            });
+            next += len_bytes as u64;
+        }
+        for met in batch.into_iter().flatten() {
+            let copied_bytes = self.move_if_live(met)?;
+            let end = met.location.offset() + met.len_bytes as u64;
+            if let Some(victim) = &mut self.compaction.victim {
+                victim.next = end;
+            }
+            let time_ns = RECORD_NS + copied_bytes / COPY_BYTES_PER_NS;
+            budget.walk_bytes = budget.walk_bytes.saturating_sub(met.len_bytes as u64);
+            budget.time_ns = budget.time_ns.saturating_sub(time_ns);
+        }
+        Some(budget)
+    }
+
+    /// Copies a record to the tail if it is live; returns the bytes copied.
+    fn move_if_live(&mut self, met: Met) -> Option<u64> {
+        let Some(place) = self.table.find_location(met.hash, met.location) else {
+            return Some(0);
+        };
+        let reserved = self.log.reserve(met.len_bytes, Purpose::Compact)?;
+        let (record, target) = self.log.fill_from(met.location, &reserved);
+        target.copy_from_slice(record.all());
+        let slot = self.table.slot(place).moved_to(reserved.location);
+        self.table.replace(place, slot);
+        self.log.kill(met.location, met.len_bytes);
+        self.compaction.copied_bytes += met.len_bytes as u64;
+        Some(met.len_bytes as u64)
+    }
+
+    fn finish_victim(&mut self, victim: Victim) {
+        self.compaction.victim = None;
+        self.compaction.block_count += 1;
+        self.log.retire(victim.block);
+        self.limbo.push(&self.region, Retired::Block(victim.block));
+    }
+}

@@ -1,0 +1,438 @@
+//! Large values: each in a run of its own, outside the log, changed in place by its owner.
+//!
+//! ```text
+//!   record ─► run number ─► Run { offset, reserved, committed, len }
+//!
+//!             offset         len        committed                 reserved
+//!             ├──────────────┼──────────┼─────────────────────────┤
+//!             │ value        │ zeros    │ address space only      │
+//!             └──────────────┴──────────┴─────────────────────────┘
+//! ```
+//!
+//! Address space is taken in powers of two and costs nothing; pages are counted against the budget
+//! as the value reaches them, so APPEND pays for what it adds. Bytes of the address space past the
+//! value read as zero, always: extents are released to the kernel before they are used again, and a
+//! value never shrinks in place.
+//!
+//! **Pins.** A core that sends a value from where it lives pins the run. A pinned run neither
+//! changes nor goes away: a write to it copies, a delete condemns it until the last pin is gone.
+//!
+//! A key too long for a block of the log has its whole record in a run (`Owner::Key`); the run's
+//! number stands in the eight bytes before the record.
+
+#![expect(
+    unsafe_code,
+    reason = "runs are bytes of address space that this shard owns"
+)]
+
+use std::sync::Arc;
+
+use crate::limits::{LARGE_EXTENT_GROWTH, PAGE_LEN_BYTES, RECORD_ALIGN_BYTES};
+use crate::region::Region;
+
+use super::extents::Extents;
+use super::slot::Location;
+
+/// The runs of one shard.
+#[derive(Debug)]
+pub(super) struct Large {
+    region: Arc<Region>,
+    extents: Extents,
+    runs: Vec<Run>,
+    free_numbers: Vec<u32>,
+    committed_bytes: u64,
+    /// Raised by FLUSHALL: older runs are garbage.
+    generation: u32,
+    /// Where the search for garbage goes on.
+    sweep_at: usize,
+}
+
+/// Address space of a run that is being given up.
+#[derive(Debug)]
+pub(super) struct Extent {
+    offset: u64,
+    reserved_bytes: u64,
+    /// Pages from the start that still count against the budget.
+    committed_bytes: u64,
+}
+
+/// A run pinned for a core that sends it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pinned {
+    /// The run's number, for `Shard::unpin`.
+    pub run: u32,
+    /// Offset of the value's first byte in the region.
+    pub offset: u64,
+    /// Bytes of the value.
+    pub len_bytes: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    offset: u64,
+    reserved_bytes: u64,
+    committed_bytes: u64,
+    len_bytes: u64,
+    pin_count: u32,
+    generation: u32,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Free,
+    Live,
+    /// Given up, and pinned.
+    Condemned,
+}
+
+/// Bytes before the record in a run that holds one: the run's number.
+const KEY_RUN_PREFIX_BYTES: usize = RECORD_ALIGN_BYTES;
+
+impl Large {
+    pub(super) fn new(region: Arc<Region>, shard: u16) -> Self {
+        let (start, len_bytes) = region.large_slice(shard);
+        Self {
+            region,
+            extents: Extents::new(start, len_bytes),
+            runs: Vec::new(),
+            free_numbers: Vec::new(),
+            committed_bytes: 0,
+            generation: 0,
+            sweep_at: usize::MAX,
+        }
+    }
+
+    /// A run of `len_bytes` zeros; `None` when over budget. The budget is asked before anything is
+    /// touched, so a failure costs nothing.
+    pub(super) fn create(&mut self, len_bytes: usize) -> Option<u32> {
+        self.create_within(len_bytes as u64, len_bytes as u64)
+    }
+
+    /// A run of `len_bytes` zeros that is expected to grow.
+    pub(super) fn create_growing(&mut self, len_bytes: usize) -> Option<u32> {
+        let reserve_bytes = (len_bytes as u64).saturating_mul(LARGE_EXTENT_GROWTH);
+        self.create_within(len_bytes as u64, reserve_bytes)
+    }
+
+    fn create_within(&mut self, len_bytes: u64, reserve_bytes: u64) -> Option<u32> {
+        let committed_bytes = len_bytes.next_multiple_of(PAGE_LEN_BYTES);
+        let taken = self
+            .extents
+            .take(reserve_bytes)
+            .or_else(|| self.extents.take(len_bytes));
+        let (offset, reserved_bytes) = taken?;
+        if !self.region.commit(committed_bytes) {
+            self.extents.give_back(offset, reserved_bytes);
+            return None;
+        }
+        self.committed_bytes += committed_bytes;
+        let run = Run {
+            offset,
+            reserved_bytes,
+            committed_bytes,
+            len_bytes,
+            pin_count: 0,
+            generation: self.generation,
+            state: State::Live,
+        };
+        let number = self.free_numbers.pop().unwrap_or_else(|| {
+            self.runs.push(run);
+            u32::try_from(self.runs.len() - 1).expect("fewer runs than units of address space")
+        });
+        self.runs[number as usize] = run;
+        Some(number)
+    }
+
+    /// A run for a record that is too long for the log, and where the record goes.
+    pub(super) fn create_for_record(&mut self, len_bytes: usize) -> Option<(u32, Location)> {
+        let number = self.create(len_bytes + KEY_RUN_PREFIX_BYTES)?;
+        self.bytes_mut(number)[..4].copy_from_slice(&number.to_le_bytes());
+        let offset = self.runs[number as usize].offset + KEY_RUN_PREFIX_BYTES as u64;
+        Some((number, Location::from_offset(offset)))
+    }
+
+    /// The bytes of the record in a run made for one.
+    pub(super) fn record_mut(&mut self, number: u32) -> &mut [u8] {
+        &mut self.bytes_mut(number)[KEY_RUN_PREFIX_BYTES..]
+    }
+
+    /// The run that holds the record at `location`, which lies in the large area.
+    pub(super) fn run_of_record(&self, location: Location) -> u32 {
+        let address = self
+            .region
+            .address(location.offset() - KEY_RUN_PREFIX_BYTES as u64);
+        // SAFETY: records in the large area are preceded by their run's number.
+        u32::from_le(unsafe { address.cast::<u32>().read() })
+    }
+
+    /// The value in a run.
+    #[inline]
+    pub(super) fn bytes(&self, number: u32) -> &[u8] {
+        let run = &self.runs[number as usize];
+        debug_assert_ne!(run.state, State::Free);
+        // SAFETY: within the run's address space, which this shard owns and whose changes and end
+        // take `&mut self`.
+        unsafe { std::slice::from_raw_parts(self.region.address(run.offset), len_of(run)) }
+    }
+
+    /// The value in a run that nobody else sees: fresh, or not pinned.
+    pub(super) fn bytes_mut(&mut self, number: u32) -> &mut [u8] {
+        let run = &self.runs[number as usize];
+        assert!(run.state == State::Live && run.pin_count == 0);
+        // SAFETY: as in `bytes`; no other core reads a run that is not pinned.
+        unsafe { std::slice::from_raw_parts_mut(self.region.address(run.offset), len_of(run)) }
+    }
+
+    /// Whether the value may be changed where it is.
+    pub(super) fn is_pinned(&self, number: u32) -> bool {
+        self.runs[number as usize].pin_count > 0
+    }
+
+    pub(super) fn len_bytes(&self, number: u32) -> usize {
+        len_of(&self.runs[number as usize])
+    }
+
+    /// Lengthens a value by zeros where it is; `None` when over budget or out of address space.
+    pub(super) fn grow(&mut self, number: u32, len_bytes: usize) -> Option<()> {
+        let run = &mut self.runs[number as usize];
+        debug_assert!(run.pin_count == 0);
+        let len_bytes = len_bytes as u64;
+        if len_bytes > run.reserved_bytes {
+            return None;
+        }
+        let wanted_bytes = len_bytes
+            .next_multiple_of(PAGE_LEN_BYTES)
+            .max(run.committed_bytes);
+        let added_bytes = wanted_bytes - run.committed_bytes;
+        if added_bytes > 0 && !self.region.commit(added_bytes) {
+            return None;
+        }
+        run.committed_bytes = wanted_bytes;
+        run.len_bytes = run.len_bytes.max(len_bytes);
+        self.committed_bytes += added_bytes;
+        Some(())
+    }
+
+    /// Whether a value of `len_bytes` fits into the address space of its run.
+    pub(super) fn has_space(&self, number: u32, len_bytes: usize) -> bool {
+        len_bytes as u64 <= self.runs[number as usize].reserved_bytes
+    }
+
+    /// A copy of a value, lengthened by zeros, with address space to grow.
+    pub(super) fn copy(&mut self, number: u32, len_bytes: usize) -> Option<u32> {
+        let copy = self.create_growing(len_bytes)?;
+        let source = self.runs[number as usize];
+        let target = self.runs[copy as usize];
+        debug_assert!(target.len_bytes >= source.len_bytes);
+        // SAFETY: two extents that do not overlap, each at least as long as the source's value.
+        unsafe {
+            std::ptr::copy_nonoverlapping(
+                self.region.address(source.offset),
+                self.region.address(target.offset),
+                len_of(&source),
+            );
+        }
+        Some(copy)
+    }
+
+    /// Gives a run up. Its address space comes back when it is not pinned, else with its last pin.
+    pub(super) fn condemn(&mut self, number: u32) -> Option<Extent> {
+        let run = &mut self.runs[number as usize];
+        debug_assert_eq!(run.state, State::Live);
+        if run.pin_count > 0 {
+            run.state = State::Condemned;
+            return None;
+        }
+        Some(self.retire(number))
+    }
+
+    /// Keeps a run as it is until it is unpinned.
+    pub(super) fn pin(&mut self, number: u32) -> Pinned {
+        let run = &mut self.runs[number as usize];
+        assert_eq!(run.state, State::Live, "only live values are pinned");
+        run.pin_count += 1;
+        Pinned {
+            run: number,
+            offset: run.offset,
+            len_bytes: len_of(run),
+        }
+    }
+
+    /// Ends one pin; the last pin of a run that was given up yields its address space.
+    pub(super) fn unpin(&mut self, number: u32) -> Option<Extent> {
+        let run = &mut self.runs[number as usize];
+        assert!(
+            run.pin_count > 0,
+            "a run is unpinned as often as it was pinned"
+        );
+        run.pin_count -= 1;
+        (run.state == State::Condemned && run.pin_count == 0).then(|| self.retire(number))
+    }
+
+    /// Makes every run garbage, to be found by [`sweep`](Self::sweep).
+    pub(super) fn clear(&mut self) {
+        self.generation = self.generation.wrapping_add(1);
+        self.sweep_at = 0;
+    }
+
+    /// Spares a run from the clearing that has just begun.
+    pub(super) fn spare(&mut self, number: u32) {
+        self.runs[number as usize].generation = self.generation;
+    }
+
+    /// Whether [`sweep`](Self::sweep) has more to look at.
+    pub(super) fn is_sweeping(&self) -> bool {
+        self.sweep_at < self.runs.len()
+    }
+
+    /// The next run that was made before the last [`clear`](Self::clear), given up. Looks at
+    /// `count` runs at most.
+    pub(super) fn sweep(&mut self, count: usize) -> Option<Extent> {
+        let end = self.sweep_at.saturating_add(count).min(self.runs.len());
+        while self.sweep_at < end {
+            let at = self.sweep_at;
+            self.sweep_at += 1;
+            let run = &self.runs[at];
+            if run.state == State::Live && run.generation != self.generation {
+                let number = u32::try_from(at).expect("runs are numbered in 32 bits");
+                if let Some(extent) = self.condemn(number) {
+                    return Some(extent);
+                }
+            }
+        }
+        None
+    }
+
+    /// Releases up to `budget_bytes` of an extent nobody can be reading; returns what is left.
+    pub(super) fn release(&mut self, mut extent: Extent, budget_bytes: u64) -> Option<Extent> {
+        let step_bytes = extent
+            .committed_bytes
+            .min(budget_bytes.next_multiple_of(PAGE_LEN_BYTES));
+        extent.committed_bytes -= step_bytes;
+        if step_bytes > 0 {
+            self.region
+                .uncommit(extent.offset + extent.committed_bytes, step_bytes);
+            self.committed_bytes -= step_bytes;
+        }
+        if extent.committed_bytes > 0 {
+            return Some(extent);
+        }
+        self.extents.give_back(extent.offset, extent.reserved_bytes);
+        None
+    }
+
+    /// Bytes of all runs that count against the budget.
+    pub(super) const fn committed_bytes(&self) -> u64 {
+        self.committed_bytes
+    }
+
+    /// Runs in use.
+    pub(super) fn run_count(&self) -> usize {
+        self.runs.len() - self.free_numbers.len()
+    }
+
+    fn retire(&mut self, number: u32) -> Extent {
+        let run = &mut self.runs[number as usize];
+        run.state = State::Free;
+        self.free_numbers.push(number);
+        Extent {
+            offset: run.offset,
+            reserved_bytes: run.reserved_bytes,
+            committed_bytes: run.committed_bytes,
+        }
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "values were slices of this address space"
+)]
+const fn len_of(run: &Run) -> usize {
+    run.len_bytes as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::{KIB, MIB};
+    use crate::region::RegionOptions;
+
+    fn large() -> Large {
+        let options = RegionOptions {
+            maxmemory_bytes: 8 * MIB as u64,
+            shard_count: 1,
+        };
+        Large::new(
+            Arc::new(Region::anonymous(options).expect("a small region")),
+            0,
+        )
+    }
+
+    #[test]
+    fn a_run_grows_in_place_and_pays_for_what_it_adds() {
+        let mut large = large();
+        let run = large.create_growing(300 * KIB).expect("8 MiB are enough");
+        let committed_bytes = large.committed_bytes();
+        assert_eq!(committed_bytes, 300 * KIB as u64);
+        assert_eq!(large.grow(run, 300 * KIB + 1), Some(()));
+        assert_eq!(large.committed_bytes(), committed_bytes + PAGE_LEN_BYTES);
+        assert_eq!(large.grow(run, 9 * MIB), None, "over its address space");
+        assert_eq!(large.bytes(run).len(), 300 * KIB + 1);
+        assert!(large.bytes(run).iter().all(|&byte| byte == 0));
+    }
+
+    #[test]
+    fn runs_stop_at_the_budget() {
+        let mut large = large();
+        assert!(large.create(5 * MIB).is_some());
+        assert!(large.create(5 * MIB).is_none());
+        assert_eq!(large.region.used_bytes(), 5 * MIB as u64);
+        assert_eq!(large.run_count(), 1);
+    }
+
+    #[test]
+    fn a_pinned_run_outlives_its_value() {
+        let mut large = large();
+        let run = large.create(MIB).expect("8 MiB are enough");
+        large.bytes_mut(run).fill(7);
+        large.pin(run);
+        large.pin(run);
+        assert!(large.condemn(run).is_none());
+        assert!(large.bytes(run).iter().all(|&byte| byte == 7));
+        assert!(large.unpin(run).is_none());
+        let extent = large.unpin(run).expect("the last pin ends it");
+        assert!(large.release(extent, u64::MAX - PAGE_LEN_BYTES).is_none());
+        assert_eq!(large.region.used_bytes(), 0);
+    }
+
+    #[test]
+    fn released_address_space_reads_as_zero_when_it_is_used_again() {
+        let mut large = large();
+        let run = large.create(MIB).expect("8 MiB are enough");
+        large.bytes_mut(run).fill(7);
+        let mut extent = large.condemn(run);
+        let mut step_count = 0;
+        while let Some(rest) = extent {
+            extent = large.release(rest, 100 * KIB as u64);
+            step_count += 1;
+        }
+        assert_eq!(step_count, 11);
+        let again = large.create(MIB).expect("8 MiB are enough");
+        assert_eq!(again, run);
+        assert!(large.bytes(again).iter().all(|&byte| byte == 0));
+    }
+
+    #[test]
+    fn runs_made_before_a_clear_are_swept_and_later_ones_stay() {
+        let mut large = large();
+        let old = large.create(MIB).expect("8 MiB are enough");
+        large.clear();
+        let new = large.create(MIB).expect("8 MiB are enough");
+        assert!(large.sweep(10).is_some());
+        assert!(large.sweep(10).is_none());
+        assert!(!large.is_sweeping());
+        assert_ne!(old, new);
+        assert_eq!(large.len_bytes(new), MIB);
+    }
+}

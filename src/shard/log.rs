@@ -1,0 +1,513 @@
+//! The log of one shard: blocks that records are appended to, and what of them is dead.
+//!
+//! ```text
+//!   sealed block          sealed block            active block
+//!   ┌──┬────┬─┬─────┬──┐  ┌────┬────┬───┬─────┐   ┌───┬──┬─────┐············
+//!   │  │dead│ │dead │//│  │    │dead│   │/////│   │   │  │     │ ◄ tail
+//!   └──┴────┴─┴─────┴──┘  └────┴────┴───┴─────┘   └───┴──┴─────┘············
+//!                    // end that no record fitted into
+//! ```
+//!
+//! One stream, compaction's copies included, so that position is time. A writer reserves space,
+//! fills it, and publishes the record by its slot. Sealed blocks are linked in lists by how much of
+//! them is dead, so that the block with most is found at once; the links and counts live in a side
+//! array, not in the blocks.
+//!
+//! **Reserve.** The log keeps blocks that only compaction (and writes that must not fail for want of
+//! memory, `Purpose::Bound`) may append to. A victim's live records fit into one block, and its
+//! own block comes back to the reserve, so compaction can always go on. While the reserve is empty
+//! even the rest of the active block is compaction's.
+//!
+//! Not here: which records are live (the table knows) and when to compact (`compact`).
+
+#![expect(unsafe_code, reason = "records are bytes of blocks that this log owns")]
+
+use std::sync::Arc;
+
+use crate::limits::{COMPACTION_RESERVE_BLOCKS, RECORDS_PER_BLOCK_MIN};
+use crate::region::{BlockIndex, Region};
+
+use super::record::Record;
+use super::slot::Location;
+
+/// The log of one shard.
+#[derive(Debug)]
+pub(super) struct Log {
+    region: Arc<Region>,
+    /// By block number, up to the highest this log has owned.
+    blocks: Vec<BlockState>,
+    /// First sealed block of each class of deadness, and which lists are not empty.
+    heads: [Link; CLASS_COUNT],
+    classes: u64,
+    active: Option<BlockIndex>,
+    tail: u64,
+    end: u64,
+    /// `end` for writes, or 0 while the reserve is empty: then what is left of the active block is
+    /// for the live records of compaction's victim, whose block will be the reserve again.
+    write_end: u64,
+    reserve: Vec<BlockIndex>,
+    /// Blocks with records, the active one included.
+    block_count: u64,
+    live_bytes: u64,
+    dead_bytes: u64,
+}
+
+/// Space for one record, to be filled and then published.
+#[derive(Debug)]
+pub(super) struct Reserved {
+    pub(super) location: Location,
+    len_bytes: usize,
+}
+
+/// Who appends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// A write, which may fail when memory is short.
+    Write,
+    /// A write that bounds memory (EXPIRE): may use the reserve but for the last block.
+    Bound,
+    /// A copy of compaction: may use the whole reserve.
+    Compact,
+}
+
+/// What the log knows of one of its blocks. All zero: none of its blocks.
+#[derive(Clone, Copy, Debug, Default)]
+struct BlockState {
+    used_bytes: u32,
+    dead_bytes: u32,
+    previous: Link,
+    next: Link,
+    is_sealed: bool,
+}
+
+/// A block's number plus one; 0: none.
+type Link = u32;
+
+/// Classes of deadness: 32nds of a block, completely dead ones last.
+const CLASS_COUNT: usize = 33;
+const CLASS_SHIFT: u32 = 5;
+
+impl Log {
+    /// An empty log with its reserve; `None` if the region has no blocks for it.
+    pub(super) fn new(region: Arc<Region>) -> Option<Self> {
+        let reserve: Vec<BlockIndex> = (0..COMPACTION_RESERVE_BLOCKS)
+            .map_while(|_| region.take_block())
+            .collect();
+        let is_complete = reserve.len() == COMPACTION_RESERVE_BLOCKS;
+        let mut log = Self {
+            region,
+            blocks: Vec::new(),
+            heads: [0; CLASS_COUNT],
+            classes: 0,
+            active: None,
+            tail: 0,
+            end: 0,
+            write_end: 0,
+            reserve,
+            block_count: 0,
+            live_bytes: 0,
+            dead_bytes: 0,
+        };
+        (is_complete && log.make_space(0, Purpose::Write)).then_some(log)
+    }
+
+    /// The longest record that goes into blocks.
+    pub(super) fn record_len_bytes_max(&self) -> u64 {
+        self.region.block_len_bytes() / RECORDS_PER_BLOCK_MIN as u64
+    }
+
+    /// Space for a record at the tail; `None` when a block is needed and there is none.
+    #[inline]
+    pub(super) fn reserve(&mut self, len_bytes: usize, purpose: Purpose) -> Option<Reserved> {
+        debug_assert!(len_bytes as u64 <= self.record_len_bytes_max());
+        let end = if purpose == Purpose::Compact {
+            self.end
+        } else {
+            self.write_end
+        };
+        if self.tail + len_bytes as u64 > end && !self.make_space(len_bytes as u64, purpose) {
+            return None;
+        }
+        let location = Location::from_offset(self.tail);
+        self.tail += len_bytes as u64;
+        self.live_bytes += len_bytes as u64;
+        Some(Reserved {
+            location,
+            len_bytes,
+        })
+    }
+
+    /// The bytes of reserved space, for its writer.
+    #[inline]
+    #[expect(
+        clippy::needless_pass_by_ref_mut,
+        reason = "the borrow is what makes the bytes ours"
+    )]
+    pub(super) fn fill(&mut self, reserved: &Reserved) -> &mut [u8] {
+        let address = self.region.address(reserved.location.offset());
+        // SAFETY: within a block of this log, and not published: the token that names the space is
+        // made once, by `reserve`, and no slot points there before its record is complete.
+        unsafe { std::slice::from_raw_parts_mut(address, reserved.len_bytes) }
+    }
+
+    /// The record at `location`, which a slot or the walk over a block has named.
+    #[inline]
+    pub(super) fn record(&self, location: Location) -> Record<'_> {
+        // SAFETY:
+        // 1. locations are made for whole records (`Location`);
+        // 2. freeing a block or a run takes the shard mutably, which this borrow prevents.
+        unsafe { Record::at(&self.region, location) }
+    }
+
+    /// The bytes of reserved space together with a record to copy from.
+    #[inline]
+    pub(super) fn fill_from(
+        &mut self,
+        source: Location,
+        reserved: &Reserved,
+    ) -> (Record<'_>, &mut [u8]) {
+        debug_assert_ne!(source, reserved.location);
+        // SAFETY: as in `record`. The reserved space is no published record, so the record and
+        // the bytes below do not overlap, and both are borrowed from this log mutably.
+        let record = unsafe { Record::at(&self.region, source) };
+        let address = self.region.address(reserved.location.offset());
+        // SAFETY: as in `fill`.
+        let target = unsafe { std::slice::from_raw_parts_mut(address, reserved.len_bytes) };
+        (record, target)
+    }
+
+    /// Counts the record at `location` as dead.
+    #[inline]
+    pub(super) fn kill(&mut self, location: Location, len_bytes: usize) {
+        let block = self.region.block_of(location.offset());
+        self.live_bytes -= len_bytes as u64;
+        self.dead_bytes += len_bytes as u64;
+        let state = &mut self.blocks[block.get()];
+        let before = state.dead_bytes;
+        state.dead_bytes += u32_of(len_bytes as u64);
+        let is_sealed = state.is_sealed;
+        let after = state.dead_bytes;
+        let shift = self.class_shift();
+        if is_sealed && before >> shift != after >> shift {
+            self.unlink(block, (before >> shift) as usize);
+            self.link(block);
+        }
+    }
+
+    /// Takes the sealed block with the most dead bytes out of its list, if at least `class_min`
+    /// 32nds of it are dead. Its records stay readable.
+    pub(super) fn take_victim(&mut self, class_min: usize) -> Option<BlockIndex> {
+        let class = self.classes.checked_ilog2()? as usize;
+        if class < class_min {
+            return None;
+        }
+        let victim = self.block_at(self.heads[class])?;
+        self.unlink(victim, class);
+        self.blocks[victim.get()].is_sealed = false;
+        Some(victim)
+    }
+
+    /// How dead a block is, in 32nds.
+    pub(super) fn deadness(&self, block: BlockIndex) -> u64 {
+        u64::from(self.blocks[block.get()].dead_bytes >> self.class_shift())
+    }
+
+    /// Where the records of a block begin and end.
+    pub(super) fn extent_of(&self, block: BlockIndex) -> (u64, u64) {
+        let start = self.region.block_start(block);
+        (
+            start,
+            start + u64::from(self.blocks[block.get()].used_bytes),
+        )
+    }
+
+    /// Whether no record of a block is live.
+    pub(super) fn is_dead(&self, block: BlockIndex) -> bool {
+        let state = &self.blocks[block.get()];
+        state.dead_bytes == state.used_bytes
+    }
+
+    /// Gives up a victim whose records are all dead or copied.
+    pub(super) fn retire(&mut self, block: BlockIndex) {
+        debug_assert!(self.is_dead(block));
+        let state = std::mem::take(&mut self.blocks[block.get()]);
+        self.dead_bytes -= u64::from(state.dead_bytes);
+        self.block_count -= 1;
+    }
+
+    /// Takes back a retired block that nobody can be reading: for the reserve, else for the region.
+    pub(super) fn recycle(&mut self, block: BlockIndex) {
+        if self.reserve.len() < COMPACTION_RESERVE_BLOCKS {
+            self.reserve.push(block);
+            self.write_end = self.end;
+        } else {
+            self.region.return_block(block);
+        }
+    }
+
+    /// Takes blocks for the reserve while it lacks any and the region has some.
+    pub(super) fn refill_reserve(&mut self) {
+        while self.reserve.len() < COMPACTION_RESERVE_BLOCKS {
+            let Some(block) = self.region.take_block() else {
+                return;
+            };
+            self.reserve.push(block);
+            self.write_end = self.end;
+        }
+    }
+
+    /// Gives up every block, the active one and `victim` too, as one chain.
+    pub(super) fn detach(&mut self, victim: Option<BlockIndex>) -> Option<BlockIndex> {
+        let mut chain: Link = 0;
+        for block in self.active.take().into_iter().chain(victim) {
+            chain = self.prepend(block, chain);
+        }
+        while let Some(class) = self.classes.checked_ilog2() {
+            // The lists are doubly linked and not circular: walking to each list's end would cost
+            // its length, so blocks move one by one, which is a few words each.
+            while let Some(block) = self.block_at(self.heads[class as usize]) {
+                self.unlink(block, class as usize);
+                chain = self.prepend(block, chain);
+            }
+        }
+        (self.tail, self.end, self.write_end, self.block_count) = (0, 0, 0, 0);
+        (self.live_bytes, self.dead_bytes) = (0, 0);
+        self.block_at(chain)
+    }
+
+    /// Frees the first block of a detached chain and returns the next.
+    pub(super) fn recycle_chain(&mut self, first: BlockIndex) -> Option<BlockIndex> {
+        let state = std::mem::take(&mut self.blocks[first.get()]);
+        self.recycle(first);
+        self.block_at(state.next)
+    }
+
+    /// Bytes of live records.
+    pub(super) const fn live_bytes(&self) -> u64 {
+        self.live_bytes
+    }
+
+    /// Bytes of dead records in blocks that are not yet freed.
+    pub(super) const fn dead_bytes(&self) -> u64 {
+        self.dead_bytes
+    }
+
+    /// Blocks with records.
+    pub(super) const fn block_count(&self) -> u64 {
+        self.block_count
+    }
+
+    /// Blocks kept for compaction.
+    pub(super) fn reserve_count(&self) -> usize {
+        self.reserve.len()
+    }
+
+    /// Makes room for a record at the tail, if the purpose may have it.
+    #[cold]
+    fn make_space(&mut self, len_bytes: u64, purpose: Purpose) -> bool {
+        if purpose != Purpose::Compact && self.reserve.is_empty() {
+            self.refill_reserve();
+            if self.reserve.is_empty() {
+                return false;
+            }
+            if self.tail + len_bytes <= self.end && self.active.is_some() {
+                return true;
+            }
+        }
+        let reserve_count_min = match purpose {
+            Purpose::Write => usize::MAX,
+            Purpose::Bound => 1,
+            Purpose::Compact => 0,
+        };
+        let fresh = self.region.take_block().or_else(|| {
+            if self.reserve.len() > reserve_count_min {
+                self.reserve.pop()
+            } else {
+                None
+            }
+        });
+        fresh.map(|fresh| self.begin_block(fresh)).is_some()
+    }
+
+    /// Seals the active block and begins another.
+    fn begin_block(&mut self, fresh: BlockIndex) {
+        if let Some(full) = self.active.replace(fresh) {
+            let used_bytes = u32_of(self.tail - self.region.block_start(full));
+            let state = &mut self.blocks[full.get()];
+            state.used_bytes = used_bytes;
+            state.is_sealed = true;
+            self.link(full);
+        }
+        if fresh.get() >= self.blocks.len() {
+            self.blocks.resize(fresh.get() + 1, BlockState::default());
+        }
+        self.tail = self.region.block_start(fresh);
+        self.end = self.tail + self.region.block_len_bytes();
+        self.write_end = if self.reserve.is_empty() { 0 } else { self.end };
+        self.block_count += 1;
+    }
+
+    fn class_shift(&self) -> u32 {
+        self.region.block_len_bytes().trailing_zeros() - CLASS_SHIFT
+    }
+
+    fn link(&mut self, block: BlockIndex) {
+        let class = (self.blocks[block.get()].dead_bytes >> self.class_shift()) as usize;
+        let next = self.heads[class];
+        let link = link_to(block);
+        if let Some(next) = self.block_at(next) {
+            self.blocks[next.get()].previous = link;
+        }
+        let state = &mut self.blocks[block.get()];
+        (state.previous, state.next) = (0, next);
+        self.heads[class] = link;
+        self.classes |= 1 << class;
+    }
+
+    fn unlink(&mut self, block: BlockIndex, class: usize) {
+        let BlockState { previous, next, .. } = self.blocks[block.get()];
+        match self.block_at(previous) {
+            Some(previous) => self.blocks[previous.get()].next = next,
+            None => self.heads[class] = next,
+        }
+        if let Some(next) = self.block_at(next) {
+            self.blocks[next.get()].previous = previous;
+        }
+        if self.heads[class] == 0 {
+            self.classes &= !(1 << class);
+        }
+    }
+
+    fn prepend(&mut self, block: BlockIndex, chain: Link) -> Link {
+        self.blocks[block.get()] = BlockState {
+            next: chain,
+            ..BlockState::default()
+        };
+        link_to(block)
+    }
+
+    fn block_at(&self, link: Link) -> Option<BlockIndex> {
+        let number = u64::from(link.checked_sub(1)?);
+        Some(self.region.block_of(number * self.region.block_len_bytes()))
+    }
+}
+
+fn link_to(block: BlockIndex) -> Link {
+    u32_of(block.get() as u64 + 1)
+}
+
+/// Lengths within a block and numbers of blocks fit into 32 bits.
+fn u32_of(number: u64) -> u32 {
+    u32::try_from(number).expect("blocks are short and few")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::{BLOCK_LEN_BYTES_MIN, MIB};
+    use crate::region::RegionOptions;
+
+    const LEN: usize = BLOCK_LEN_BYTES_MIN / 16;
+
+    fn log() -> Log {
+        let options = RegionOptions {
+            maxmemory_bytes: 4 * MIB as u64,
+            shard_count: 1,
+        };
+        let region = Arc::new(Region::anonymous(options).expect("a small region"));
+        Log::new(region).expect("blocks for a log")
+    }
+
+    fn write(log: &mut Log) -> Option<Location> {
+        log.reserve(LEN, Purpose::Write)
+            .map(|reserved| reserved.location)
+    }
+
+    fn block_of(log: &Log, location: Location) -> BlockIndex {
+        log.region.block_of(location.offset())
+    }
+
+    #[test]
+    fn the_sealed_block_with_most_dead_bytes_is_the_victim() {
+        let mut log = log();
+        let records: Vec<Location> = (0..64).map_while(|_| write(&mut log)).collect();
+        assert!(log.take_victim(1).is_none());
+        for (index, &location) in records.iter().enumerate() {
+            // Of the four blocks the third loses most: one, two, eight, one of sixteen.
+            if index % 16 < [1, 2, 8, 1][index / 16] {
+                log.kill(location, LEN);
+            }
+        }
+        let victim = log.take_victim(1).expect("three blocks are sealed");
+        assert_eq!(victim, block_of(&log, records[32]));
+        assert_eq!(log.deadness(victim), 16);
+        assert_eq!(log.take_victim(1), Some(block_of(&log, records[16])));
+        assert_eq!(log.take_victim(3), None);
+        assert_eq!(log.live_bytes(), 52 * LEN as u64);
+        assert_eq!(log.dead_bytes(), 12 * LEN as u64);
+    }
+
+    #[test]
+    fn writes_stop_before_the_reserve_and_compaction_goes_on() {
+        let mut log = log();
+        while write(&mut log).is_some() {}
+        assert_eq!(log.reserve_count(), COMPACTION_RESERVE_BLOCKS);
+        assert!(log.reserve(LEN, Purpose::Bound).is_some());
+        assert_eq!(log.reserve_count(), 1);
+        // What is left of that block is for anyone, the last block of the reserve is not.
+        let left = std::iter::from_fn(|| log.reserve(LEN, Purpose::Bound)).count();
+        assert_eq!(left, 15);
+        assert!(log.reserve(LEN, Purpose::Compact).is_some());
+        assert_eq!(log.reserve_count(), 0);
+        assert!(write(&mut log).is_none());
+        assert!(log.reserve(LEN, Purpose::Bound).is_none());
+        assert!(log.reserve(LEN, Purpose::Compact).is_some());
+    }
+
+    #[test]
+    fn a_block_given_back_completes_the_reserve_first() {
+        let mut log = log();
+        let first = write(&mut log).expect("an empty log");
+        while write(&mut log).is_some() {}
+        while log.reserve_count() > 0 {
+            assert!(log.reserve(LEN, Purpose::Compact).is_some());
+        }
+        let block = block_of(&log, first);
+        for index in 0..16 {
+            log.kill(
+                Location::from_offset(first.offset() + index * LEN as u64),
+                LEN,
+            );
+        }
+        assert_eq!(log.take_victim(1), Some(block));
+        assert!(log.is_dead(block));
+        log.retire(block);
+        log.recycle(block);
+        assert_eq!(log.reserve_count(), 1);
+        assert!(
+            write(&mut log).is_some(),
+            "the rest of the active block is for writes again"
+        );
+    }
+
+    #[test]
+    fn detaching_forgets_every_record_and_returns_every_block() {
+        let mut log = log();
+        let used_bytes = log.region.used_bytes() - log.region.block_len_bytes();
+        for location in (0..100).map_while(|_| write(&mut log)).collect::<Vec<_>>() {
+            if location.offset() % 3 == 0 {
+                log.kill(location, LEN);
+            }
+        }
+        let mut chain = log.detach(None);
+        assert_eq!(
+            (log.live_bytes(), log.dead_bytes(), log.block_count()),
+            (0, 0, 0)
+        );
+        while let Some(block) = chain {
+            chain = log.recycle_chain(block);
+        }
+        assert_eq!(log.region.used_bytes(), used_bytes);
+        assert!(write(&mut log).is_some());
+    }
+}

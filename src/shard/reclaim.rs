@@ -1,0 +1,154 @@
+//! Memory coming back: limbo, background work, and what a write does when there is none left.
+//!
+//! Background work runs between turns with a budget and does, in this order: free what no reader
+//! can be in, find what FLUSHALL left, complete the reserve, compact, merge segments.
+//!
+//! A write that finds no memory drains limbo itself, then compacts block by block, and fails only
+//! when limbo is empty and no block is dead enough to be worth it.
+
+use crate::limits::{
+    BUCKET_SLOT_COUNT, EMERGENCY_COMPACTION_BLOCKS_MAX, LARGE_STEP_LEN_BYTES, SEGMENT_SLOT_COUNT,
+};
+
+use super::{OutOfMemory, Retired, Shard};
+
+/// What freeing something small counts as: some cache lines are touched.
+const SMALL_COST_BYTES: u64 = 4096;
+/// Segments of a detached directory returned at a time.
+const DETACHED_STEP_COUNT: usize = 64;
+/// Runs looked at per step for those that FLUSHALL left.
+const SWEEP_STEP_COUNT: usize = 256;
+/// Directory entries looked at per step for segments to merge.
+const MERGE_STEP_COUNT: usize = 64;
+/// How often a write asks whether other cores have left what it waits for: some milliseconds.
+const WAIT_COUNT_MAX: usize = 100_000;
+
+impl Shard {
+    /// Does up to about `budget_bytes` of work that nobody waits for; true when more is left.
+    pub fn background(&mut self, budget_bytes: usize) -> bool {
+        let left_bytes = self.free(budget_bytes as u64);
+        self.sweep();
+        self.log.refill_reserve();
+        let is_compacting = self.compact_in_background(left_bytes);
+        let is_merging = self.merge_step();
+        self.limbo.len() > 0 || self.large.is_sweeping() || is_compacting || is_merging
+    }
+
+    /// Frees what waits in limbo, as far as the budget goes and readers allow; returns what is left
+    /// of the budget.
+    pub(super) fn free(&mut self, mut budget_bytes: u64) -> u64 {
+        while budget_bytes > 0 {
+            match self.free_step(budget_bytes.min(LARGE_STEP_LEN_BYTES)) {
+                Some(cost_bytes) => budget_bytes = budget_bytes.saturating_sub(cost_bytes),
+                None => break,
+            }
+        }
+        budget_bytes
+    }
+
+    /// Tries until `attempt` succeeds, reclaiming memory in between.
+    #[cold]
+    pub(super) fn with_room<T>(
+        &mut self,
+        mut attempt: impl FnMut(&mut Self) -> Option<T>,
+    ) -> Result<T, OutOfMemory> {
+        if let Some(done) = attempt(self) {
+            return Ok(done);
+        }
+        self.emergency_count += 1;
+        let mut compacted_count = 0;
+        let mut wait_count = 0;
+        loop {
+            if self.free_step(LARGE_STEP_LEN_BYTES).is_some() || self.sweep() {
+                if let Some(done) = attempt(self) {
+                    return Ok(done);
+                }
+            } else if compacted_count < EMERGENCY_COMPACTION_BLOCKS_MAX && self.compact_block() {
+                compacted_count += 1;
+            } else if self.limbo.len() > 0 && wait_count < WAIT_COUNT_MAX {
+                // Another core is in the middle of a turn, which is short.
+                wait_count += 1;
+                std::hint::spin_loop();
+            } else {
+                self.out_of_memory_count += 1;
+                return Err(OutOfMemory);
+            }
+        }
+    }
+
+    /// Frees a part of what waits in limbo, about `budget_bytes` of it; returns how much, or `None`
+    /// when nothing there is free of readers.
+    fn free_step(&mut self, budget_bytes: u64) -> Option<u64> {
+        let (epoch, retired) = self.limbo.pop_free(&self.region, self.id)?;
+        let mut cost_bytes = SMALL_COST_BYTES;
+        let rest = match retired {
+            Retired::Block(block) => {
+                self.log.recycle(block);
+                cost_bytes = self.region.block_len_bytes() / 8;
+                None
+            }
+            Retired::Chain(first) => {
+                cost_bytes = self.region.block_len_bytes() / 8;
+                self.log.recycle_chain(first).map(Retired::Chain)
+            }
+            Retired::Segment(segment) => {
+                self.table.return_segment(segment);
+                None
+            }
+            Retired::Directory(directory) => {
+                drop(directory);
+                None
+            }
+            Retired::Index(directory, start) => {
+                cost_bytes = self.region.block_len_bytes();
+                let rest = self
+                    .table
+                    .return_detached(&directory, start, DETACHED_STEP_COUNT);
+                rest.map(|start| Retired::Index(directory, start))
+            }
+            Retired::Extent(extent) => {
+                cost_bytes = budget_bytes;
+                self.large
+                    .release(extent, budget_bytes)
+                    .map(Retired::Extent)
+            }
+        };
+        if let Some(rest) = rest {
+            self.limbo.put_back(epoch, rest);
+        }
+        Some(cost_bytes)
+    }
+
+    /// Looks for large values that FLUSHALL left; true when there was something to look at.
+    fn sweep(&mut self) -> bool {
+        let was_sweeping = self.large.is_sweeping();
+        if let Some(extent) = self.large.sweep(SWEEP_STEP_COUNT) {
+            self.limbo.push(&self.region, Retired::Extent(extent));
+        }
+        was_sweeping
+    }
+
+    /// Looks at some segments for neighbours to merge; true when the search should go on.
+    fn merge_step(&mut self) -> bool {
+        if self.removals < SEGMENT_SLOT_COUNT as u64 / BUCKET_SLOT_COUNT as u64 {
+            return false;
+        }
+        let entry_count = 1usize << self.table.depth();
+        for _ in 0..MERGE_STEP_COUNT {
+            if self.merge_at >= entry_count {
+                self.merge_at = 0;
+                self.removals = 0;
+                return false;
+            }
+            let entry = self.table.entry_at(self.merge_at);
+            if self.table.merge(self.merge_at, &mut self.limbo) {
+                // The pair may be half of another pair now.
+                self.merge_at &= !((1 << (self.table.depth() - entry.depth() + 2)) - 1);
+                return true;
+            }
+            let width = 1 << (self.table.depth() - entry.depth());
+            self.merge_at = (self.merge_at & !(width - 1)) + width;
+        }
+        true
+    }
+}

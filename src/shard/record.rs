@@ -1,0 +1,365 @@
+//! One record: a key with its value as stored.
+//!
+//! ```text
+//!   0         4       5         6           8              16             ..
+//!   ┌─────────┬───────┬─────────┬───────────┬──────────────┬──────────────┬───────┬───────┬─────┐
+//!   │ crc32c  │ kind  │ key_len │ value_len │ long lengths │ expiry word  │ key   │ value │ pad │
+//!   │ u32     │ u8    │ u8      │ u16       │ 2 x u32, opt.│ u64, optional│ bytes │ bytes │ to 8│
+//!   └─────────┴───────┴─────────┴───────────┴──────────────┴──────────────┴───────┴───────┴─────┘
+//!   crc32c       0: not computed, in a region of anonymous memory
+//!   kind         low 4 bits: 1 string, 2 string whose value is a large one (the value is then the
+//!                run's number, u32, and four zero bytes); 0 and the rest are for later types
+//!                bit 4: long lengths follow; bit 5: an expiry word follows; bit 6: raw encoding
+//!   key_len      255 and value_len 65535 when the long lengths (key, value) follow
+//!   expiry word  low 48 bits: unix milliseconds, 0 = none; high 16 bits: a check of those 48
+//! ```
+//!
+//! All integers are little-endian. A record never changes once its slot was published, except for
+//! the expiry word, which is one aligned word replaced by one atomic store.
+
+#![expect(
+    unsafe_code,
+    reason = "a record is found by its offset, its length is in its header"
+)]
+
+use std::marker::PhantomData;
+
+use crate::atomic::{MappedWord, Ordering, word_at};
+use crate::limits::{BULK_LEN_BYTES_MAX, RECORD_ALIGN_BYTES};
+use crate::region::Region;
+
+use super::slot::Location;
+
+/// What a record will hold: everything that decides its layout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Shape {
+    pub(super) key_len_bytes: usize,
+    /// Of the value as stored: [`RUN_REFERENCE_LEN_BYTES`] for a large one.
+    pub(super) value_len_bytes: usize,
+    pub(super) has_expiry: bool,
+    pub(super) is_raw: bool,
+    pub(super) is_large: bool,
+}
+
+/// Bytes that stand for a large value in its record.
+pub(super) const RUN_REFERENCE_LEN_BYTES: usize = 8;
+/// Expiry times are kept in 48 bits of milliseconds: until the year 10889.
+pub(super) const EXPIRES_AT_MS_MAX: u64 = (1 << 48) - 1;
+
+const HEADER_LEN_BYTES: usize = 8;
+const WORD: usize = 8;
+const KIND_STRING: u64 = 1;
+const KIND_LARGE_STRING: u64 = 2;
+const KIND_MASK: u64 = 0xF;
+const HAS_LONG_LENGTHS: u64 = 1 << 4;
+const HAS_EXPIRY: u64 = 1 << 5;
+const IS_RAW: u64 = 1 << 6;
+const KEY_LEN_LONG: u64 = 0xFF;
+const VALUE_LEN_LONG: u64 = 0xFFFF;
+
+impl Shape {
+    const fn has_long_lengths(self) -> bool {
+        self.key_len_bytes as u64 >= KEY_LEN_LONG || self.value_len_bytes as u64 >= VALUE_LEN_LONG
+    }
+
+    const fn key_start(self) -> usize {
+        HEADER_LEN_BYTES
+            + if self.has_long_lengths() { WORD } else { 0 }
+            + if self.has_expiry { WORD } else { 0 }
+    }
+
+    const fn value_start(self) -> usize {
+        self.key_start() + self.key_len_bytes
+    }
+
+    /// Bytes of the whole record.
+    pub(super) const fn len_bytes(self) -> usize {
+        (self.value_start() + self.value_len_bytes).next_multiple_of(RECORD_ALIGN_BYTES)
+    }
+
+    const fn header(self) -> u64 {
+        let kind = if self.is_large {
+            KIND_LARGE_STRING
+        } else {
+            KIND_STRING
+        };
+        let (flag, key_len, value_len) = if self.has_long_lengths() {
+            (HAS_LONG_LENGTHS, KEY_LEN_LONG, VALUE_LEN_LONG)
+        } else {
+            (0, self.key_len_bytes as u64, self.value_len_bytes as u64)
+        };
+        let expiry = if self.has_expiry { HAS_EXPIRY } else { 0 };
+        let raw = if self.is_raw { IS_RAW } else { 0 };
+        (kind | flag | expiry | raw) << 32 | key_len << 40 | value_len << 48
+    }
+
+    /// Writes everything but the value into `out`, whose length is [`len_bytes`](Self::len_bytes),
+    /// and returns the place of the value for the caller to fill.
+    pub(super) fn write<'a>(
+        self,
+        out: &'a mut [u8],
+        key: &[u8],
+        expires_at_ms: Option<u64>,
+    ) -> &'a mut [u8] {
+        debug_assert_eq!(out.len(), self.len_bytes());
+        debug_assert_eq!(key.len(), self.key_len_bytes);
+        debug_assert!(self.has_expiry || expires_at_ms.is_none());
+        let pad = out.len() - WORD;
+        out[pad..].fill(0);
+        out[..WORD].copy_from_slice(&self.header().to_le_bytes());
+        let mut at = HEADER_LEN_BYTES;
+        if self.has_long_lengths() {
+            let lengths = (self.value_len_bytes as u64) << 32 | self.key_len_bytes as u64;
+            out[at..at + WORD].copy_from_slice(&lengths.to_le_bytes());
+            at += WORD;
+        }
+        if self.has_expiry {
+            out[at..at + WORD].copy_from_slice(&expiry_word(expires_at_ms).to_le_bytes());
+        }
+        out[self.key_start()..self.value_start()].copy_from_slice(key);
+        &mut out[self.value_start()..][..self.value_len_bytes]
+    }
+}
+
+/// A published record, or one that its writer has completed.
+#[derive(Clone, Copy)]
+pub(super) struct Record<'a> {
+    start: *mut u8,
+    header: u64,
+    borrow: PhantomData<&'a [u8]>,
+}
+
+impl<'a> Record<'a> {
+    /// The record at `location`.
+    ///
+    /// # Safety
+    /// 1. a whole record lies at `location` in `region`;
+    /// 2. it is neither freed nor overwritten as long as `'a`.
+    #[inline]
+    pub(super) unsafe fn at(region: &'a Region, location: Location) -> Self {
+        let start = region.address(location.offset());
+        // SAFETY: a record begins with its header, aligned to 8, by the caller's first duty.
+        let header = u64::from_le(unsafe { start.cast::<u64>().read() });
+        Self {
+            start,
+            header,
+            borrow: PhantomData,
+        }
+    }
+
+    #[inline]
+    pub(super) fn shape(self) -> Shape {
+        let kind = self.header >> 32;
+        let (key_len_bytes, value_len_bytes) = if kind & HAS_LONG_LENGTHS == 0 {
+            (
+                (self.header >> 40 & KEY_LEN_LONG) as usize,
+                (self.header >> 48) as usize,
+            )
+        } else {
+            // SAFETY: the flag says that the lengths follow the header.
+            let lengths = u64::from_le(unsafe { self.start.cast::<u64>().add(1).read() });
+            ((lengths & 0xFFFF_FFFF) as usize, (lengths >> 32) as usize)
+        };
+        debug_assert!(matches!(kind & KIND_MASK, KIND_STRING | KIND_LARGE_STRING));
+        debug_assert!(key_len_bytes <= BULK_LEN_BYTES_MAX);
+        Shape {
+            key_len_bytes,
+            value_len_bytes,
+            has_expiry: kind & HAS_EXPIRY != 0,
+            is_raw: kind & IS_RAW != 0,
+            is_large: kind & KIND_MASK == KIND_LARGE_STRING,
+        }
+    }
+
+    /// Whether this is the record of `key`.
+    #[inline]
+    pub(super) fn has_key(self, key: &[u8]) -> bool {
+        same_bytes(self.key(), key)
+    }
+
+    #[inline]
+    pub(super) fn key(self) -> &'a [u8] {
+        let shape = self.shape();
+        self.bytes(shape.key_start(), shape.key_len_bytes)
+    }
+
+    /// The value as stored: for a large one the reference to its run.
+    #[inline]
+    pub(super) fn value(self) -> &'a [u8] {
+        let shape = self.shape();
+        self.bytes(shape.value_start(), shape.value_len_bytes)
+    }
+
+    /// The whole record.
+    pub(super) fn all(self) -> &'a [u8] {
+        self.bytes(0, self.shape().len_bytes())
+    }
+
+    /// The run of a large value.
+    #[inline]
+    pub(super) fn run(self) -> Option<u32> {
+        if !self.shape().is_large {
+            return None;
+        }
+        let number = self
+            .value()
+            .first_chunk::<4>()
+            .expect("a reference has eight bytes");
+        Some(u32::from_le_bytes(*number))
+    }
+
+    #[inline]
+    pub(super) fn expires_at_ms(self) -> Option<u64> {
+        let word = u64::from_le(self.expiry()?.load(Ordering::Relaxed));
+        Some(word & EXPIRES_AT_MS_MAX).filter(|&ms| ms != 0)
+    }
+
+    #[inline]
+    pub(super) fn is_expired(self, now_ms: u64) -> bool {
+        self.expires_at_ms()
+            .is_some_and(|expires_at_ms| expires_at_ms <= now_ms)
+    }
+
+    /// Changes the expiry in place; false when the record has no word for it.
+    pub(super) fn set_expires_at_ms(self, expires_at_ms: Option<u64>) -> bool {
+        let Some(word) = self.expiry() else {
+            return false;
+        };
+        word.store(expiry_word(expires_at_ms).to_le(), Ordering::Relaxed);
+        true
+    }
+
+    #[inline]
+    fn expiry(self) -> Option<&'a MappedWord> {
+        let kind = self.header >> 32;
+        if kind & HAS_EXPIRY == 0 {
+            return None;
+        }
+        let index = 1 + usize::from(kind & HAS_LONG_LENGTHS != 0);
+        // SAFETY:
+        // 1. aligned and within the record: the flags say that the word is there;
+        // 2. after publication it is only touched through this method.
+        Some(unsafe { word_at(self.start.cast::<u64>().add(index)) })
+    }
+
+    #[inline]
+    fn bytes(self, start: usize, len_bytes: usize) -> &'a [u8] {
+        // SAFETY: within the record, by its header; unchanged as long as `'a`. The expiry word,
+        // which may change, is read through here only by compaction, on the core that changes it.
+        unsafe { std::slice::from_raw_parts(self.start.add(start), len_bytes) }
+    }
+}
+
+/// The value bytes of a record whose value lives in `run`.
+pub(super) fn run_reference(run: u32) -> [u8; RUN_REFERENCE_LEN_BYTES] {
+    u64::from(run).to_le_bytes()
+}
+
+/// Milliseconds with their check; a time in the far future is kept as the last that fits, a time
+/// of 0 as the first, since 0 says that there is none.
+fn expiry_word(expires_at_ms: Option<u64>) -> u64 {
+    let ms = expires_at_ms.map_or(0, |ms| ms.clamp(1, EXPIRES_AT_MS_MAX));
+    let check = (ms ^ ms >> 16 ^ ms >> 32 ^ 0xA5C3) & 0xFFFF;
+    check << 48 | ms
+}
+
+/// Whether two keys are the same, without a call into the C library: eight bytes at a time, the
+/// last eight overlapping the ones before.
+#[inline]
+fn same_bytes(one: &[u8], other: &[u8]) -> bool {
+    if one.len() != other.len() {
+        return false;
+    }
+    let (ones, others) = (one.chunks_exact(WORD), other.chunks_exact(WORD));
+    if one.len() < WORD {
+        return ones.remainder() == others.remainder();
+    }
+    let last = one.len() - WORD;
+    ones.zip(others)
+        .all(|(one, other)| word(one) == word(other))
+        && word(&one[last..]) == word(&other[last..])
+}
+
+/// The first eight bytes, to compare.
+#[inline]
+fn word(bytes: &[u8]) -> u64 {
+    bytes
+        .first_chunk()
+        .map_or(0, |word| u64::from_le_bytes(*word))
+}
+
+const _: () = assert!(HEADER_LEN_BYTES == RECORD_ALIGN_BYTES);
+const _: () = assert!(BULK_LEN_BYTES_MAX < u32::MAX as usize);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::MIB;
+    use crate::region::RegionOptions;
+
+    fn round_trip(key: &[u8], value: &[u8], expires_at_ms: Option<u64>) {
+        let options = RegionOptions {
+            maxmemory_bytes: 8 * MIB as u64,
+            shard_count: 1,
+        };
+        let region = Region::anonymous(options).expect("a small region");
+        let offset = region.block_start(region.take_block().expect("a first block"));
+        let shape = Shape {
+            key_len_bytes: key.len(),
+            value_len_bytes: value.len(),
+            has_expiry: expires_at_ms.is_some(),
+            is_raw: false,
+            is_large: false,
+        };
+        // SAFETY: the block was just taken and is larger than the record.
+        let out =
+            unsafe { std::slice::from_raw_parts_mut(region.address(offset), shape.len_bytes()) };
+        out.fill(0xEE);
+        shape.write(out, key, expires_at_ms).copy_from_slice(value);
+        // SAFETY: the record was just written and the block is never returned.
+        let record = unsafe { Record::at(&region, Location::from_offset(offset)) };
+        assert_eq!(record.shape(), shape);
+        assert_eq!((record.key(), record.value()), (key, value));
+        assert_eq!(record.expires_at_ms(), expires_at_ms);
+        assert_eq!(record.all().len() % RECORD_ALIGN_BYTES, 0);
+        assert_eq!(record.set_expires_at_ms(Some(77)), expires_at_ms.is_some());
+        assert_eq!(record.expires_at_ms(), expires_at_ms.map(|_| 77));
+        assert_eq!((record.key(), record.value()), (key, value));
+    }
+
+    #[test]
+    fn lengths_around_the_escapes_read_back_as_written() {
+        for key_len in [0, 1, 7, 8, 254, 255, 256] {
+            for value_len in [0, 1, 8, 65_534, 65_535, 65_536] {
+                round_trip(&vec![b'k'; key_len], &vec![b'v'; value_len], None);
+                round_trip(
+                    &vec![b'k'; key_len],
+                    &vec![b'v'; value_len],
+                    Some(1_700_000_000_000),
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn times_outside_the_word_are_kept_as_the_nearest_that_fits() {
+        assert_eq!(expiry_word(None) & EXPIRES_AT_MS_MAX, 0);
+        assert_eq!(expiry_word(Some(0)) & EXPIRES_AT_MS_MAX, 1);
+        assert_eq!(
+            expiry_word(Some(u64::MAX)) & EXPIRES_AT_MS_MAX,
+            EXPIRES_AT_MS_MAX
+        );
+    }
+
+    #[test]
+    fn a_small_record_costs_eight_bytes_over_its_payload() {
+        let shape = Shape {
+            key_len_bytes: 16,
+            value_len_bytes: 8,
+            has_expiry: false,
+            is_raw: false,
+            is_large: false,
+        };
+        assert_eq!(shape.len_bytes(), 32);
+    }
+}

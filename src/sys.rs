@@ -1,0 +1,158 @@
+//! The edge to the kernel: address space, pages, how much memory there is.
+//!
+//! Everything here is a plain call with plain results; policy lives with the callers.
+
+#![expect(
+    unsafe_code,
+    reason = "giving pages back to the kernel changes memory under references"
+)]
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A private anonymous reservation: address space whose pages appear when they are first touched.
+#[derive(Debug)]
+pub struct Reservation {
+    map: memmap2::MmapRaw,
+}
+
+impl Reservation {
+    /// Reserves `len_bytes` of address space without reserving memory.
+    ///
+    /// # Errors
+    /// What `mmap` says: no address space, or a limit on it.
+    pub fn new(len_bytes: usize) -> io::Result<Self> {
+        let map = memmap2::MmapOptions::new()
+            .len(len_bytes)
+            .no_reserve_swap()
+            .map_anon()?;
+        Ok(Self { map: map.into() })
+    }
+
+    /// The first byte.
+    #[must_use]
+    pub fn as_ptr(&self) -> *mut u8 {
+        self.map.as_mut_ptr()
+    }
+
+    /// Asks for huge pages in a range, or for none. A kernel built without them says no, which
+    /// costs speed and nothing else.
+    pub fn prefer_huge_pages(&self, start: usize, len_bytes: usize, prefer: bool) {
+        let advice = if prefer {
+            memmap2::Advice::HugePage
+        } else {
+            memmap2::Advice::NoHugePage
+        };
+        let _ = self.map.advise_range(advice, start, len_bytes);
+    }
+
+    /// Gives the pages of a range back to the kernel; they read as zero afterwards.
+    ///
+    /// # Safety
+    /// No reference into the range is alive, and nothing it holds is needed any more.
+    ///
+    /// # Panics
+    /// If the range is not a range of whole pages of this reservation.
+    pub unsafe fn release(&self, start: usize, len_bytes: usize) {
+        // SAFETY: the caller holds no reference into the range.
+        let released = unsafe {
+            self.map
+                .unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, len_bytes)
+        };
+        released.expect("a range of whole private pages can always be released");
+    }
+}
+
+/// Bytes of memory this process may use: the host's, or the least of its control groups' limits.
+#[must_use]
+pub fn memory_limit_bytes() -> u64 {
+    cgroup_limit_bytes()
+        .map_or(u64::MAX, |limit| limit)
+        .min(host_memory_bytes())
+}
+
+/// Bytes of memory of the host.
+#[must_use]
+pub fn host_memory_bytes() -> u64 {
+    // SAFETY: sysconf takes and returns plain numbers.
+    let page_count = unsafe { libc::sysconf(libc::_SC_PHYS_PAGES) };
+    // SAFETY: as above.
+    let page_len_bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    u64::try_from(page_count).unwrap_or(0) * u64::try_from(page_len_bytes).unwrap_or(0)
+}
+
+/// The least memory limit among this process's control groups and their parents, if any is set.
+#[must_use]
+pub fn cgroup_limit_bytes() -> Option<u64> {
+    let membership = fs::read_to_string("/proc/self/cgroup").ok()?;
+    membership
+        .lines()
+        .filter_map(cgroup_limit_files)
+        .flatten()
+        .filter_map(|file| read_limit(&file))
+        .min()
+}
+
+/// The files that may limit the memory of one line of `/proc/self/cgroup`
+/// (`0::/path` under version 2, `n:memory:/path` under version 1).
+fn cgroup_limit_files(line: &str) -> Option<Vec<PathBuf>> {
+    let mut fields = line.splitn(3, ':');
+    let (_, controllers, path) = (fields.next()?, fields.next()?, fields.next()?);
+    let (root, file) = match controllers {
+        "" => ("/sys/fs/cgroup", "memory.max"),
+        names if names.split(',').any(|name| name == "memory") => {
+            ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")
+        }
+        _ => return None,
+    };
+    let path = Path::new(path.trim_start_matches('/'));
+    Some(
+        path.ancestors()
+            .map(|group| Path::new(root).join(group).join(file))
+            .collect(),
+    )
+}
+
+/// The number in a limit file; version 2 writes `max` for none.
+fn read_limit(file: &Path) -> Option<u64> {
+    fs::read_to_string(file).ok()?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn released_pages_read_as_zero() {
+        let reservation = Reservation::new(1 << 20).expect("a mebibyte of address space");
+        // SAFETY: the byte lies within the reservation and nobody else knows it.
+        let byte = unsafe { &mut *reservation.as_ptr().add(8192) };
+        *byte = 7;
+        // SAFETY: the reference above is not used again.
+        unsafe { reservation.release(8192, 4096) };
+        // SAFETY: as above.
+        assert_eq!(unsafe { *reservation.as_ptr().add(8192) }, 0);
+    }
+
+    #[test]
+    fn the_limit_is_never_above_the_host() {
+        assert!(memory_limit_bytes() > 0);
+        assert!(memory_limit_bytes() <= host_memory_bytes());
+    }
+
+    #[test]
+    fn limits_of_a_group_and_its_parents_are_looked_at() {
+        let files = cgroup_limit_files("0::/a/b").expect("version 2");
+        let expected = ["a/b/memory.max", "a/memory.max", "memory.max"];
+        assert_eq!(
+            files,
+            expected.map(|file| Path::new("/sys/fs/cgroup").join(file))
+        );
+        assert_eq!(
+            cgroup_limit_files("5:memory:/x").expect("version 1").len(),
+            2
+        );
+        assert!(cgroup_limit_files("4:cpu:/x").is_none());
+    }
+}
