@@ -6,5 +6,6 @@ pub mod error;
 pub mod hash;
 pub mod limits;
 pub mod region;
+pub mod resp;
 pub mod shard;
 pub mod sys;
