@@ -1,0 +1,167 @@
+//! CONFIG: reading and changing settings while the server runs.
+//!
+//! SET changes all of its settings or none: every core reads the whole command into a copy of its
+//! settings before it takes the copy. All cores hold the same values, so they agree.
+
+use crate::resp::{Args, Reply};
+
+use super::settings::{SETTINGS, Setting, find};
+use super::{
+    Context, Flags, Merge, Row, Run, Scope, SessionContext, Settings, Status, glob, reply_help,
+};
+
+pub(super) const ROWS: &[Row] = &[Row {
+    name: "config",
+    arity: -2,
+    subcommands: SUBCOMMANDS,
+    ..Row::BLANK
+}];
+
+const SUBCOMMANDS: &[Row] = &[
+    Row {
+        name: "config|get",
+        arity: -3,
+        flags: OPERATOR,
+        run: Run::Session(get),
+        ..Row::BLANK
+    },
+    Row {
+        name: "config|help",
+        arity: 2,
+        flags: ANY_TIME,
+        run: Run::Session(help),
+        ..Row::BLANK
+    },
+    Row {
+        name: "config|resetstat",
+        arity: 2,
+        run: Run::Shard(reset_stat),
+        ..EVERYWHERE
+    },
+    Row {
+        name: "config|set",
+        arity: -4,
+        run: Run::Shard(set),
+        ..EVERYWHERE
+    },
+];
+
+const ANY_TIME: Flags = Flags::LOADING.with(Flags::STALE);
+const OPERATOR: Flags = Flags::ADMIN.with(Flags::NOSCRIPT).with(ANY_TIME);
+const EVERYWHERE: Row = Row {
+    flags: OPERATOR,
+    scope: Scope::AllShards,
+    merge: Merge::Ok,
+    ..Row::BLANK
+};
+
+/// Every setting that a pattern names, once. One named in full is replied as it was spelled.
+fn get(context: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>) {
+    let settings = &context.core.settings;
+    let mut named: Vec<(&[u8], &Setting)> = Vec::new();
+    for pattern in args.slice(2..).iter() {
+        for setting in SETTINGS {
+            let is_known = named.iter().any(|(_, known)| known.name == setting.name);
+            if !is_known && glob::matches_ignoring_case(pattern, setting.name.as_bytes()) {
+                let is_spelled = pattern.eq_ignore_ascii_case(setting.name.as_bytes());
+                let name = if is_spelled {
+                    pattern
+                } else {
+                    setting.name.as_bytes()
+                };
+                named.push((name, setting));
+            }
+        }
+    }
+    reply.map(named.len());
+    for (name, setting) in named {
+        reply.bulk(name);
+        reply.bulk(settings.get(setting).as_bytes());
+    }
+}
+
+fn set(context: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Status {
+    match with_changes(&context.core.settings, args.slice(2..)) {
+        Ok(settings) => match apply(context, settings) {
+            Ok(()) => reply.ok(),
+            Err(error) => reply.error_bytes(&error),
+        },
+        Err(error) => reply.error_bytes(&error),
+    }
+    Status::Done
+}
+
+/// Takes the settings; the region may refuse, which it does alike on every core.
+fn apply(context: &mut Context<'_>, mut settings: Settings) -> Result<(), Vec<u8>> {
+    if settings.maxmemory_bytes == 0 {
+        settings.maxmemory_bytes = context.core.facts.maxmemory_default_bytes;
+    }
+    if settings.maxmemory_bytes != context.core.settings.maxmemory_bytes {
+        let outcome = context
+            .shard
+            .region()
+            .set_maxmemory(settings.maxmemory_bytes);
+        outcome.map_err(|error| refuse("maxmemory", &error.to_string()))?;
+    }
+    context.core.settings = settings;
+    Ok(())
+}
+
+/// The settings with all of `pairs` changed; else what Redis says of the first that cannot be.
+fn with_changes(settings: &Settings, pairs: Args<'_>) -> Result<Settings, Vec<u8>> {
+    if !pairs.len().is_multiple_of(2) {
+        return Err(b"ERR syntax error".to_vec());
+    }
+    let mut changes: Vec<(&Setting, &str)> = Vec::new();
+    for index in (0..pairs.len()).step_by(2) {
+        let name = pairs.get(index);
+        let Some(setting) = std::str::from_utf8(name).ok().and_then(find) else {
+            let reason = b"ERR Unknown option or number of arguments for CONFIG SET - '";
+            return Err([&reason[..], name, b"'"].concat());
+        };
+        if !setting.is_live {
+            return Err(refuse(setting.name, "can't set immutable config"));
+        }
+        if changes.iter().any(|(known, _)| known.name == setting.name) {
+            return Err(refuse(setting.name, "duplicate parameter"));
+        }
+        let value = std::str::from_utf8(pairs.get(index + 1));
+        changes.push((
+            setting,
+            value.map_err(|_| refuse(setting.name, "argument must be UTF-8"))?,
+        ));
+    }
+    let mut changed = settings.clone();
+    for (setting, value) in changes {
+        changed
+            .set(setting, value)
+            .map_err(|reason| refuse(setting.name, &reason))?;
+    }
+    Ok(changed)
+}
+
+fn refuse(name: &str, reason: &str) -> Vec<u8> {
+    format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {reason}").into_bytes()
+}
+
+fn reset_stat(context: &mut Context<'_>, _: Args<'_>, reply: &mut Reply<'_>) -> Status {
+    context.core.stats.reset();
+    reply.ok();
+    Status::Done
+}
+
+fn help(_: &mut SessionContext<'_>, _: Args<'_>, reply: &mut Reply<'_>) {
+    reply_help(reply, "CONFIG", HELP_LINES);
+}
+
+const HELP_LINES: &[&str] = &[
+    "GET <pattern> [<pattern> ...]",
+    "    Return the settings that match a glob-like pattern, with their values.",
+    "SET <name> <value> [<name> <value> ...]",
+    "    Change settings: all of them or none.",
+    "RESETSTAT",
+    "    Begin the counts of INFO anew.",
+];
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,496 @@
+//! What a command may touch: its shard, its core, its connection, and the time.
+//!
+//! One core owns everything here; nothing is shared but [`Facts`], which never change, and
+//! [`Shared`], a handful of words that every core reads and few write. A command is given the time
+//! and the random numbers it uses, so that a run with the same inputs has the same outputs.
+//!
+//! Not here: buffers, routing and the life of a connection (`lane`), which fill in the figures of
+//! [`Session`] that `CLIENT LIST` prints.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::atomic::{AtomicU64, Ordering};
+use crate::hash::KeyHash;
+use crate::metrics::CoreStats;
+use crate::resp::Protocol;
+use crate::shard::Shard;
+
+use super::Row;
+use super::settings::Settings;
+
+/// The time a command runs at: one reading per turn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Now {
+    /// Microseconds since 1970.
+    pub unix_us: u64,
+}
+
+impl Now {
+    /// Milliseconds since 1970.
+    #[inline]
+    pub const fn ms(self) -> u64 {
+        self.unix_us / 1_000
+    }
+
+    /// Whole seconds since 1970.
+    pub const fn seconds(self) -> u64 {
+        self.unix_us / 1_000_000
+    }
+}
+
+/// What a command that runs on a shard is given.
+#[derive(Debug)]
+pub struct Context<'a> {
+    /// The shard of the core it runs on.
+    pub shard: &'a mut Shard,
+    /// That core.
+    pub core: &'a mut Core,
+    /// The time of the turn.
+    pub now: Now,
+    /// Hash of the routed key; of no meaning to a command without keys.
+    pub hash: KeyHash,
+    /// Where a command that takes several calls goes on.
+    pub resume: &'a mut Resume,
+    /// The client that sent it, if its connection lives on this core.
+    pub caller: Option<ClientIndex>,
+}
+
+/// What a command that runs where its connection lives is given.
+#[derive(Debug)]
+pub struct SessionContext<'a> {
+    /// The connection's core.
+    pub core: &'a mut Core,
+    /// The connection, in `core.clients`.
+    pub client: ClientIndex,
+    /// The shard of the connection's core.
+    pub shard: &'a mut Shard,
+    /// The time of the turn.
+    pub now: Now,
+}
+
+impl SessionContext<'_> {
+    /// The connection that sent the command.
+    pub fn session(&mut self) -> &mut Session {
+        &mut self.core.clients[self.client]
+    }
+}
+
+/// Where a command that takes several calls goes on; zero before the first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Resume {
+    /// Whatever the command wants to remember.
+    pub cursor: u64,
+    /// Array elements written so far.
+    pub count: u64,
+    /// More to remember.
+    pub more: [u64; 2],
+}
+
+/// One core's state that commands may touch besides its shard.
+#[derive(Debug)]
+pub struct Core {
+    /// This core among `core_count`; also the number of its shard.
+    pub id: u16,
+    /// How many cores there are.
+    pub core_count: u16,
+    /// This core's copy of the settings; CONFIG SET changes every core's.
+    pub settings: Settings,
+    /// The connections that live here.
+    pub clients: Clients,
+    /// Counters, merged by INFO.
+    pub stats: CoreStats,
+    /// What does not change while the process runs.
+    pub facts: Arc<Facts>,
+    /// The few words all cores share.
+    pub shared: Arc<Shared>,
+    /// Random numbers of this core.
+    pub random: Random,
+}
+
+impl Core {
+    /// Core `id` of `facts.core_count`, without connections.
+    pub fn new(
+        id: u16,
+        settings: Settings,
+        facts: Arc<Facts>,
+        shared: Arc<Shared>,
+        seed: u64,
+    ) -> Self {
+        Self {
+            id,
+            core_count: facts.core_count,
+            settings,
+            clients: Clients::default(),
+            stats: CoreStats::default(),
+            facts,
+            shared,
+            random: Random::new(seed),
+        }
+    }
+}
+
+/// One connection, as far as commands see it.
+#[derive(Clone, Debug, Default)]
+pub struct Session {
+    /// Unique in this process, ascending.
+    pub id: u64,
+    /// `CLIENT SETNAME`.
+    pub name: Vec<u8>,
+    /// `CLIENT SETINFO LIB-NAME`.
+    pub library_name: Vec<u8>,
+    /// `CLIENT SETINFO LIB-VER`.
+    pub library_version: Vec<u8>,
+    /// What `HELLO` chose.
+    pub protocol: Protocol,
+    /// Whether it gave the password, or there was none when it connected.
+    pub is_authenticated: bool,
+    /// The lane sends what is unsent, then closes.
+    pub close_after_reply: bool,
+    /// The lane closes at once: `CLIENT KILL`. Set it through [`Clients::kill`].
+    pub is_killed: bool,
+    /// Whose evictions `CLIENT NO-EVICT on` exempts.
+    pub is_no_evict: bool,
+    /// Whose reads `CLIENT NO-TOUCH on` keeps out of the use marks.
+    pub is_no_touch: bool,
+    /// Whether the socket is a unix socket.
+    pub is_unix: bool,
+    /// `address:port` of the peer, or the path of the socket and `:0`.
+    pub address: String,
+    /// `address:port` of our end.
+    pub local_address: String,
+    /// The socket.
+    pub fd: i32,
+    /// When it connected.
+    pub created_at_ms: u64,
+    /// When it last sent something.
+    pub last_active_ms: u64,
+    /// The command it sent last.
+    pub last_command: Option<&'static Row>,
+    /// Unread input.
+    pub input_len_bytes: usize,
+    /// Room left in its input buffer.
+    pub input_free_bytes: usize,
+    /// Arguments of a command that is not complete.
+    pub arguments_len_bytes: usize,
+    /// Unsent output.
+    pub output_len_bytes: usize,
+    /// Capacity of its output buffer.
+    pub output_capacity_bytes: usize,
+    /// Pieces of output sent from where they live.
+    pub output_extern_count: usize,
+}
+
+/// A connection of one core: its index in [`Clients`].
+pub type ClientIndex = usize;
+
+/// The connections of one core.
+#[derive(Debug, Default)]
+pub struct Clients {
+    slots: Vec<Option<Session>>,
+    free: Vec<ClientIndex>,
+    killed: Vec<ClientIndex>,
+}
+
+impl Clients {
+    /// Adds a connection.
+    pub fn insert(&mut self, session: Session) -> ClientIndex {
+        if let Some(index) = self.free.pop() {
+            self.slots[index] = Some(session);
+            return index;
+        }
+        self.slots.push(Some(session));
+        self.slots.len() - 1
+    }
+
+    /// Takes a connection out.
+    pub fn remove(&mut self, index: ClientIndex) -> Option<Session> {
+        let session = self.slots.get_mut(index)?.take()?;
+        self.free.push(index);
+        self.killed.retain(|killed| *killed != index);
+        Some(session)
+    }
+
+    /// The connection at `index`.
+    pub fn get(&self, index: ClientIndex) -> Option<&Session> {
+        self.slots.get(index)?.as_ref()
+    }
+
+    /// The connection at `index`, to change it.
+    pub fn get_mut(&mut self, index: ClientIndex) -> Option<&mut Session> {
+        self.slots.get_mut(index)?.as_mut()
+    }
+
+    /// Every connection with its index, in order of index.
+    pub fn iter(&self) -> impl Iterator<Item = (ClientIndex, &Session)> {
+        self.slots
+            .iter()
+            .enumerate()
+            .filter_map(|(i, slot)| Some((i, slot.as_ref()?)))
+    }
+
+    /// The connections at the indices of `range`, in order.
+    pub fn within(&self, range: Range<ClientIndex>) -> impl Iterator<Item = &Session> {
+        self.slots.get(range).unwrap_or_default().iter().flatten()
+    }
+
+    /// One more than the largest index there may be.
+    pub fn index_end(&self) -> ClientIndex {
+        self.slots.len()
+    }
+
+    /// How many connections there are.
+    pub fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Marks a connection for closing; the lane learns of it from [`Self::take_killed`].
+    pub fn kill(&mut self, index: ClientIndex) {
+        if let Some(session) = self.get_mut(index)
+            && !session.is_killed
+        {
+            session.is_killed = true;
+            self.killed.push(index);
+        }
+    }
+
+    /// Moves the connections marked since the last call to `into`.
+    pub fn take_killed(&mut self, into: &mut Vec<ClientIndex>) {
+        into.append(&mut self.killed);
+    }
+}
+
+impl std::ops::Index<ClientIndex> for Clients {
+    type Output = Session;
+
+    fn index(&self, index: ClientIndex) -> &Session {
+        self.get(index).expect("the lane names connections it has")
+    }
+}
+
+impl std::ops::IndexMut<ClientIndex> for Clients {
+    fn index_mut(&mut self, index: ClientIndex) -> &mut Session {
+        self.get_mut(index)
+            .expect("the lane names connections it has")
+    }
+}
+
+/// What does not change while the process runs.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// Cores, and therefore shards.
+    pub core_count: u16,
+    /// The CPU each core is pinned to.
+    pub cpus: Vec<usize>,
+    /// 40 random hexadecimal digits.
+    pub run_id: String,
+    /// The process.
+    pub process_id: u32,
+    /// The port that was bound; 0 if there is only a unix socket.
+    pub port: u16,
+    /// Absolute path of the configuration file, or nothing.
+    pub config_file: String,
+    /// Absolute path of the executable.
+    pub executable: String,
+    /// Kernel name, release and machine.
+    pub operating_system: String,
+    /// When the process began to serve.
+    pub started_at_ms: u64,
+    /// Memory of the host, or what its cgroup allows.
+    pub total_memory_bytes: u64,
+    /// What `maxmemory 0` means on this host.
+    pub maxmemory_default_bytes: u64,
+}
+
+/// The few words that all cores read and write; none of them per command.
+#[derive(Debug, Default)]
+pub struct Shared {
+    /// Connections of each core.
+    connection_counts: Vec<AtomicU64>,
+    next_client_id: AtomicU64,
+    resident_bytes: AtomicU64,
+    resident_peak_bytes: AtomicU64,
+    cpu_user_us: AtomicU64,
+    cpu_system_us: AtomicU64,
+}
+
+/// What the system says of the process.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ProcessUsage {
+    /// Resident memory.
+    pub resident_bytes: u64,
+    /// CPU time in user mode.
+    pub cpu_user_us: u64,
+    /// CPU time in the kernel.
+    pub cpu_system_us: u64,
+}
+
+impl Shared {
+    /// Words for `core_count` cores.
+    pub fn new(core_count: u16) -> Self {
+        Self {
+            connection_counts: (0..core_count).map(|_| AtomicU64::new(0)).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// The number of the next connection; the first is 1.
+    pub fn next_client_id(&self) -> u64 {
+        self.next_client_id.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Counts a connection of `core`, unless there are `count_max` on all cores already. The count
+    /// of others may move meanwhile: the bound holds to within the cores that accept at once.
+    pub fn admit(&self, core: u16, count_max: u64) -> bool {
+        let is_admitted = self.client_count() < count_max;
+        if is_admitted {
+            self.connection_counts[usize::from(core)].fetch_add(1, Ordering::Relaxed);
+        }
+        is_admitted
+    }
+
+    /// Takes back one connection of `core`.
+    pub fn release(&self, core: u16) {
+        self.connection_counts[usize::from(core)].fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Connections of one core.
+    pub fn connection_count(&self, core: u16) -> u64 {
+        self.connection_counts[usize::from(core)].load(Ordering::Relaxed)
+    }
+
+    /// Connections of all cores.
+    pub fn client_count(&self) -> u64 {
+        self.connection_counts
+            .iter()
+            .map(|count| count.load(Ordering::Relaxed))
+            .sum()
+    }
+
+    /// The core with the fewest connections; the lowest of several.
+    pub fn least_loaded_core(&self) -> u16 {
+        let counts = (0..).zip(&self.connection_counts);
+        counts
+            .min_by_key(|(_, count)| count.load(Ordering::Relaxed))
+            .map_or(0, |(core, _)| core)
+    }
+
+    /// Notes what the system said; the server asks it about once a second.
+    pub fn set_process_usage(&self, usage: ProcessUsage) {
+        self.resident_bytes
+            .store(usage.resident_bytes, Ordering::Relaxed);
+        self.resident_peak_bytes
+            .fetch_max(usage.resident_bytes, Ordering::Relaxed);
+        self.cpu_user_us.store(usage.cpu_user_us, Ordering::Relaxed);
+        self.cpu_system_us
+            .store(usage.cpu_system_us, Ordering::Relaxed);
+    }
+
+    /// What the system said last.
+    pub fn process_usage(&self) -> ProcessUsage {
+        ProcessUsage {
+            resident_bytes: self.resident_bytes.load(Ordering::Relaxed),
+            cpu_user_us: self.cpu_user_us.load(Ordering::Relaxed),
+            cpu_system_us: self.cpu_system_us.load(Ordering::Relaxed),
+        }
+    }
+
+    /// The most resident memory noted.
+    pub fn resident_peak_bytes(&self) -> u64 {
+        self.resident_peak_bytes.load(Ordering::Relaxed)
+    }
+}
+
+/// Random numbers for choices that need no secrecy: SplitMix64.
+#[derive(Clone, Debug)]
+pub struct Random(u64);
+
+impl Random {
+    /// The sequence of `seed`.
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// The next 64 bits.
+    pub fn next_u64(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A number below `bound`, nearly uniform; 0 if `bound` is 0.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        ((u128::from(self.next_u64()) * u128::from(bound)) >> 64) as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_of_a_closed_connection_is_used_again() {
+        let mut clients = Clients::default();
+        let first = clients.insert(Session {
+            id: 1,
+            ..Session::default()
+        });
+        let second = clients.insert(Session {
+            id: 2,
+            ..Session::default()
+        });
+        assert_eq!(clients.remove(first).map(|session| session.id), Some(1));
+        assert_eq!(clients.len(), 1);
+        assert!(clients.remove(first).is_none());
+
+        let third = clients.insert(Session {
+            id: 3,
+            ..Session::default()
+        });
+        assert_eq!(third, first);
+        assert_eq!(
+            clients.iter().map(|(_, s)| s.id).collect::<Vec<_>>(),
+            [3, 2]
+        );
+        assert_eq!(clients[second].id, 2);
+    }
+
+    #[test]
+    fn a_killed_connection_is_reported_once() {
+        let mut clients = Clients::default();
+        let index = clients.insert(Session::default());
+        clients.kill(index);
+        clients.kill(index);
+        let mut killed = Vec::new();
+        clients.take_killed(&mut killed);
+        clients.take_killed(&mut killed);
+        assert_eq!(killed, [index]);
+    }
+
+    #[test]
+    fn a_connection_goes_to_the_core_with_the_fewest() {
+        let shared = Shared::new(3);
+        assert_eq!(shared.least_loaded_core(), 0);
+        assert!(shared.admit(0, 2));
+        assert!(shared.admit(1, 2));
+        assert_eq!(shared.least_loaded_core(), 2);
+        assert!(!shared.admit(2, 2));
+        shared.release(0);
+        assert_eq!(shared.least_loaded_core(), 0);
+        assert_eq!(shared.client_count(), 1);
+    }
+
+    #[test]
+    fn random_numbers_stay_below_their_bound() {
+        let mut random = Random::new(7);
+        assert!((0..1000).all(|_| random.below(10) < 10));
+        assert_eq!(random.below(0), 0);
+    }
+}

@@ -1,0 +1,210 @@
+//! The commands on keys whatever their value: their rows, and those that ask, remove and
+//! rename.
+//!
+//! Several keys of one shard are served in one call; keys of several shards one part at a time,
+//! or, where the parts depend on each other, by a [`plan`](super::plan).
+//!
+//! Not here: COPY (`copy`), times to live (`expire`), listing keys (`scan`).
+
+mod copy;
+mod expire;
+#[cfg(test)]
+mod tests;
+
+use crate::resp::{Args, Reply};
+use crate::shard::Value;
+
+use super::number::parse_i64;
+use super::refusal::{Refusal, answer};
+use super::string::{READ, READ_FAST, STORE, ShardRun, WRITE_FAST, on_owner, read, routed_key};
+use super::{Context, Flags, Keys, Merge, Row, Run, Scope, SessionContext, Status};
+
+pub(super) use copy::parse_copy;
+pub(super) use expire::DEADLINE_MS_MAX;
+
+pub(super) const DEL: Row = counting("del", Flags::WRITE, del, None);
+pub(super) const EXISTS: Row = counting("exists", READ_FAST, exists, None);
+const TOUCH: Row = counting("touch", READ_FAST, exists, None);
+const UNLINK: Row = counting("unlink", WRITE_FAST, del, None);
+
+/// The key commands.
+pub(super) const ROWS: &[Row] = &[
+    counting("del", Flags::WRITE, del, Some(&DEL)),
+    counting("exists", READ_FAST, exists, Some(&EXISTS)),
+    counting("touch", READ_FAST, exists, Some(&TOUCH)),
+    counting("unlink", WRITE_FAST, del, Some(&UNLINK)),
+    on_owner("expire", -3, WRITE_FAST, expire::expire),
+    on_owner("expireat", -3, WRITE_FAST, expire::expireat),
+    on_owner("expiretime", 2, READ_FAST, expire::expiretime),
+    on_owner("persist", 2, WRITE_FAST, expire::persist),
+    on_owner("pexpire", -3, WRITE_FAST, expire::pexpire),
+    on_owner("pexpireat", -3, WRITE_FAST, expire::pexpireat),
+    on_owner("pexpiretime", 2, READ_FAST, expire::pexpiretime),
+    on_owner("pttl", 2, READ_FAST, expire::pttl),
+    on_owner("ttl", 2, READ_FAST, expire::ttl),
+    on_owner("type", 2, READ_FAST, type_of),
+    on_two("copy", -3, STORE, copy::copy),
+    on_two("rename", 3, Flags::WRITE, rename),
+    on_two("renamenx", 3, WRITE_FAST, renamenx),
+    Row {
+        name: "object",
+        arity: -2,
+        subcommands: OBJECT,
+        ..Row::BLANK
+    },
+];
+
+const OBJECT: &[Row] = &[
+    Row {
+        name: "object|encoding",
+        arity: 3,
+        keys: Keys::SECOND,
+        flags: READ,
+        scope: Scope::Owner,
+        run: Run::Shard(object_encoding),
+        ..Row::BLANK
+    },
+    Row {
+        name: "object|help",
+        arity: 2,
+        flags: Flags::LOADING.with(Flags::STALE),
+        run: Run::Session(object_help),
+        ..Row::BLANK
+    },
+];
+
+/// A command that counts the keys it did something to.
+const fn counting(
+    name: &'static str,
+    flags: Flags,
+    run: ShardRun,
+    part: Option<&'static Row>,
+) -> Row {
+    Row {
+        name,
+        arity: -2,
+        keys: Keys::ALL,
+        flags,
+        scope: Scope::PerKey,
+        merge: Merge::Sum,
+        part,
+        run: Run::Shard(run),
+        ..Row::BLANK
+    }
+}
+
+/// A command from one key to another.
+const fn on_two(name: &'static str, arity: i16, flags: Flags, run: ShardRun) -> Row {
+    Row {
+        name,
+        arity,
+        keys: Keys::TWO,
+        flags,
+        scope: Scope::Plan,
+        run: Run::Shard(run),
+        ..Row::BLANK
+    }
+}
+
+fn del(context: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Status {
+    let now_ms = context.now.ms();
+    let first = routed_key(context, args);
+    if args.len() == 2 {
+        reply.count(u64::from(context.shard.remove(first, now_ms)));
+        return Status::Done;
+    }
+    context.shard.begin_publish();
+    let mut count = 0;
+    for bytes in args.slice(1..).iter() {
+        let key = context.shard.key(bytes);
+        count += u64::from(context.shard.remove(key, now_ms));
+    }
+    context.shard.end_publish();
+    reply.count(count);
+    Status::Done
+}
+
+fn exists(context: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Status {
+    let first = routed_key(context, args);
+    let mut count = u64::from(read(context, first).is_some());
+    for bytes in args.slice(2..).iter() {
+        let key = context.shard.key(bytes);
+        count += u64::from(read(context, key).is_some());
+    }
+    reply.count(count);
+    Status::Done
+}
+
+fn type_of(context: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Status {
+    let key = routed_key(context, args);
+    reply.simple(if read(context, key).is_some() {
+        "string"
+    } else {
+        "none"
+    });
+    Status::Done
+}
+
+fn rename(context: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Status {
+    let renamed = rename_within(context, args, false).map(|_| reply.ok());
+    answer(renamed, reply)
+}
+
+fn renamenx(context: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Status {
+    let renamed = rename_within(context, args, true);
+    answer(
+        renamed.map(|is_renamed| reply.integer(i64::from(is_renamed))),
+        reply,
+    )
+}
+
+/// Renames a key within its shard; whether it has the new name alone.
+fn rename_within(
+    context: &mut Context<'_>,
+    args: Args<'_>,
+    is_kept_target: bool,
+) -> Result<bool, Refusal> {
+    let now_ms = context.now.ms();
+    let source = routed_key(context, args);
+    let target = context.shard.key(args.get(2));
+    if context.shard.find(source, now_ms).is_none() {
+        return Err(Refusal::NO_SUCH_KEY);
+    }
+    if source.bytes == target.bytes {
+        return Ok(false);
+    }
+    if is_kept_target && context.shard.find(target, now_ms).is_some() {
+        return Ok(false);
+    }
+    Ok(context.shard.rename(source, target, now_ms)?)
+}
+
+/// Longest value that Redis keeps beside its header.
+const EMBEDDED_LEN_BYTES_MAX: usize = 44;
+
+/// Says what Redis would say of the same value. It calls a whole number that INCRBYFLOAT made a
+/// string; here it is the number it reads as.
+fn object_encoding(context: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Status {
+    let key = context.shard.key(args.get(2));
+    match context.shard.find(key, context.now.ms()) {
+        None => reply.null(),
+        Some(Value { is_raw: true, .. }) => reply.bulk(b"raw"),
+        Some(value) if parse_i64(value.bytes).is_some() => reply.bulk(b"int"),
+        Some(value) if value.bytes.len() <= EMBEDDED_LEN_BYTES_MAX => reply.bulk(b"embstr"),
+        Some(_) => reply.bulk(b"raw"),
+    }
+    Status::Done
+}
+
+fn object_help(_: &mut SessionContext<'_>, _: Args<'_>, reply: &mut Reply<'_>) {
+    const LINES: &[&str] = &[
+        "OBJECT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+        "ENCODING <key>",
+        "    Return the kind of internal representation used in order to store the value",
+        "    associated with a <key>.",
+        "HELP",
+        "    Prints this help.",
+    ];
+    reply.array(LINES.len());
+    LINES.iter().for_each(|line| reply.simple(line));
+}

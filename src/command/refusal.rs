@@ -1,0 +1,92 @@
+//! Why a data command was refused, in Redis's words.
+//!
+//! Functions that read arguments or change a shard return a [`Refusal`]; [`answer`] turns it into
+//! the error reply, so that no command writes half a reply and then an error.
+
+use std::borrow::Cow;
+
+use crate::resp::{Args, Reply};
+use crate::shard::OutOfMemory;
+
+use super::Status;
+
+/// The text of an error reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Refusal(Cow<'static, [u8]>);
+
+impl Refusal {
+    pub(super) const SYNTAX: Self = Self::new("ERR syntax error");
+    pub(super) const NOT_AN_INTEGER: Self =
+        Self::new("ERR value is not an integer or out of range");
+    pub(super) const NOT_A_DATABASE: Self =
+        Self::new("ERR value is out of range, value must between -2147483648 and 2147483647");
+    pub(super) const NOT_A_FLOAT: Self = Self::new("ERR value is not a valid float");
+    pub(super) const NOT_FINITE: Self = Self::new("ERR increment would produce NaN or Infinity");
+    pub(super) const OVERFLOW: Self = Self::new("ERR increment or decrement would overflow");
+    pub(super) const DECREMENT_OVERFLOW: Self = Self::new("ERR decrement would overflow");
+    pub(super) const OFFSET_OUT_OF_RANGE: Self = Self::new("ERR offset is out of range");
+    pub(super) const TOO_LONG: Self =
+        Self::new("ERR string exceeds maximum allowed size (proto-max-bulk-len)");
+    pub(super) const OUT_OF_MEMORY: Self =
+        Self::new("OOM command not allowed when used memory > 'maxmemory'.");
+    pub(super) const NO_SUCH_KEY: Self = Self::new("ERR no such key");
+    pub(super) const SAME_OBJECT: Self =
+        Self::new("ERR source and destination objects are the same");
+    pub(super) const DATABASE_OUT_OF_RANGE: Self = Self::new("ERR DB index is out of range");
+    pub(super) const EXPIRE_NX_AND_OTHERS: Self =
+        Self::new("ERR NX and XX, GT or LT options at the same time are not compatible");
+    pub(super) const EXPIRE_GT_AND_LT: Self =
+        Self::new("ERR GT and LT options at the same time are not compatible");
+    pub(super) const INVALID_CURSOR: Self = Self::new("ERR invalid cursor");
+
+    const fn new(text: &'static str) -> Self {
+        Self(Cow::Borrowed(text.as_bytes()))
+    }
+
+    /// A time to live that is no time, given to the command that `args` name.
+    pub(super) fn expire_time(args: Args<'_>) -> Self {
+        let name = args.get(0).to_ascii_lowercase();
+        Self(Cow::Owned(
+            [b"ERR invalid expire time in '", &name[..], b"' command"].concat(),
+        ))
+    }
+
+    /// A number of arguments that the row cannot refuse, of the command that `args` name.
+    pub(super) fn arity(args: Args<'_>) -> Self {
+        let name = args.get(0).to_ascii_lowercase();
+        Self(Cow::Owned(
+            [
+                b"ERR wrong number of arguments for '",
+                &name[..],
+                b"' command",
+            ]
+            .concat(),
+        ))
+    }
+
+    /// An option that EXPIRE and its kin do not know.
+    pub(super) fn unsupported_option(option: &[u8]) -> Self {
+        Self(Cow::Owned([b"ERR Unsupported option ", option].concat()))
+    }
+
+    /// Writes the error reply.
+    #[cold]
+    pub(super) fn write(&self, reply: &mut Reply<'_>) {
+        reply.error_bytes(&self.0);
+    }
+}
+
+impl From<OutOfMemory> for Refusal {
+    fn from(_: OutOfMemory) -> Self {
+        Self::OUT_OF_MEMORY
+    }
+}
+
+/// Ends a command: its reply is written, or it was refused before it wrote any.
+#[inline]
+pub(super) fn answer(outcome: Result<(), Refusal>, reply: &mut Reply<'_>) -> Status {
+    if let Err(refusal) = outcome {
+        refusal.write(reply);
+    }
+    Status::Done
+}

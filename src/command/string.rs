@@ -1,0 +1,484 @@
+//! The commands on strings: their rows, and those that read or replace whole values.
+//!
+//! GET and plain SET are what the server is for: one lookup or one store, no allocation, options
+//! looked at only when there are any. A value is copied into the reply, or, from
+//! `LARGE_VALUE_LEN_BYTES_MIN` on, pinned and sent from where it lives; a command that fails after
+//! it replied a value takes the reply and the pin back.
+//!
+//! Not here: counters (`counter`), parts of values (`range`), the options of SET and GETEX
+//! (`options`).
+
+mod counter;
+mod options;
+mod range;
+#[cfg(test)]
+mod tests;
+
+use std::ops::Range;
+
+use crate::resp::{Args, Extern, Reply};
+use crate::shard::{Attributes, Key, OutOfMemory, Pinned, Shard, Value};
+
+use super::refusal::{Refusal, answer};
+use super::{Context, Flags, Keys, Merge, Row, Run, Scope, Status};
+use options::{Condition, Expiry, Options};
+
+/// A function that runs a command on a shard.
+pub(super) type ShardRun = fn(&mut Context<'_>, Args<'_>, &mut Reply<'_>) -> Status;
+
+pub(super) const READ: Flags = Flags::READONLY;
+pub(super) const READ_FAST: Flags = READ.with(Flags::FAST);
+pub(super) const WRITE_FAST: Flags = Flags::WRITE.with(Flags::FAST);
+/// A write that may need memory.
+pub(super) const STORE: Flags = Flags::WRITE.with(Flags::DENYOOM);
+pub(super) const STORE_FAST: Flags = STORE.with(Flags::FAST);
+
+/// A command on one key.
+pub(super) const fn on_owner(name: &'static str, arity: i16, flags: Flags, run: ShardRun) -> Row {
+    Row {
+        name,
+        arity,
+        keys: Keys::ONE,
+        flags,
+        scope: Scope::Owner,
+        run: Run::Shard(run),
+        ..Row::BLANK
+    }
+}
+
+pub(super) const GET: Row = on_owner("get", 2, READ_FAST, get);
+pub(super) const SET: Row = on_owner("set", -3, STORE, set);
+
+/// The string commands.
+pub(super) const ROWS: &[Row] = &[
+    GET,
+    SET,
+    on_owner("append", 3, STORE_FAST, range::append),
+    on_owner("decr", 2, STORE_FAST, counter::decr),
+    on_owner("decrby", 3, STORE_FAST, counter::decrby),
+    on_owner("getdel", 2, WRITE_FAST, getdel),
+    on_owner("getex", -2, WRITE_FAST, getex),
+    on_owner("getrange", 4, READ, range::getrange),
+    on_owner("getset", 3, STORE_FAST, getset),
+    on_owner("incr", 2, STORE_FAST, counter::incr),
+    on_owner("incrby", 3, STORE_FAST, counter::incrby),
+    on_owner("incrbyfloat", 3, STORE_FAST, counter::incrbyfloat),
+    on_owner("psetex", 4, STORE, psetex),
+    on_owner("setex", 4, STORE, setex),
+    on_owner("setnx", 3, STORE_FAST, setnx),
+    on_owner("setrange", 4, STORE, range::setrange),
+    on_owner("strlen", 2, READ_FAST, range::strlen),
+    on_owner("substr", 4, READ, range::getrange),
+    Row {
+        name: "mget",
+        arity: -2,
+        keys: Keys::ALL,
+        flags: READ_FAST,
+        scope: Scope::PerKey,
+        merge: Merge::InOrder,
+        part: Some(&GET),
+        run: Run::Shard(mget),
+        ..Row::BLANK
+    },
+    Row {
+        name: "mset",
+        arity: -3,
+        keys: Keys::PAIRS,
+        flags: STORE,
+        scope: Scope::PerKey,
+        merge: Merge::Ok,
+        part: Some(&SET),
+        run: Run::Shard(mset),
+        ..Row::BLANK
+    },
+    Row {
+        name: "msetnx",
+        arity: -3,
+        keys: Keys::PAIRS,
+        flags: STORE,
+        scope: Scope::Plan,
+        run: Run::Shard(msetnx),
+        ..Row::BLANK
+    },
+];
+
+/// The first key, which the router has hashed.
+#[inline]
+pub(super) fn routed_key<'a>(context: &Context<'_>, args: Args<'a>) -> Key<'a> {
+    Key {
+        bytes: args.get(1),
+        hash: context.hash,
+    }
+}
+
+/// Looks a key up to read it.
+#[inline]
+pub(super) fn read<'a>(context: &'a mut Context<'_>, key: Key<'_>) -> Option<Value<'a>> {
+    let found = context.shard.find(key, context.now.ms());
+    let stats = &mut context.core.stats;
+    match found {
+        Some(_) => stats.keyspace_hits += 1,
+        None => stats.keyspace_misses += 1,
+    }
+    found
+}
+
+/// What was replied of a key, to be taken back if the command fails after all.
+struct Replied {
+    /// Whether there was a value.
+    is_found: bool,
+    /// Its time to live.
+    expires_at_ms: Option<u64>,
+    start: usize,
+    pinned_run: Option<u32>,
+}
+
+impl Replied {
+    #[inline]
+    fn nothing(reply: &Reply<'_>) -> Self {
+        Self {
+            is_found: false,
+            expires_at_ms: None,
+            start: reply.len_bytes(),
+            pinned_run: None,
+        }
+    }
+
+    /// Takes the reply back.
+    #[cold]
+    fn undo(self, context: &mut Context<'_>, reply: &mut Reply<'_>) {
+        reply.truncate(self.start);
+        if let Some(run) = self.pinned_run {
+            context.shard.unpin(run);
+        }
+    }
+}
+
+/// Replies the value of `key`, or null.
+#[inline]
+fn reply_value(context: &mut Context<'_>, key: Key<'_>, reply: &mut Reply<'_>) -> Replied {
+    let nothing = Replied::nothing(reply);
+    let Some(Value {
+        bytes,
+        expires_at_ms,
+        large,
+        ..
+    }) = read(context, key)
+    else {
+        reply.null();
+        return nothing;
+    };
+    match large {
+        None => reply.bulk(bytes),
+        Some(run) => {
+            let all = 0..bytes.len();
+            reply_large(context, run, all, reply);
+        }
+    }
+    Replied {
+        is_found: true,
+        expires_at_ms,
+        pinned_run: large,
+        ..nothing
+    }
+}
+
+/// Replies `range` of the large value in `run`: pinned there until it is sent.
+#[cold]
+pub(super) fn reply_large(
+    context: &mut Context<'_>,
+    run: u32,
+    range: Range<usize>,
+    reply: &mut Reply<'_>,
+) -> Pinned {
+    let pinned = context.shard.pin(run);
+    reply.bulk_extern(Extern {
+        at: 0,
+        owner: context.core.id,
+        run,
+        offset: pinned.offset + range.start as u64,
+        len_bytes: range.len(),
+    });
+    pinned
+}
+
+fn get(context: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Status {
+    let key = routed_key(context, args);
+    reply_value(context, key, reply);
+    Status::Done
+}
+
+fn set(context: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Status {
+    if args.len() > 3 {
+        return answer(set_with_options(context, args, reply), reply);
+    }
+    let key = routed_key(context, args);
+    let stored = context
+        .shard
+        .store(key, args.get(2), Attributes::default(), context.now.ms());
+    match stored {
+        Ok(_) => reply.ok(),
+        Err(_) => Refusal::OUT_OF_MEMORY.write(reply),
+    }
+    Status::Done
+}
+
+fn set_with_options(
+    context: &mut Context<'_>,
+    args: Args<'_>,
+    reply: &mut Reply<'_>,
+) -> Result<(), Refusal> {
+    let options = Options::parse_set(args)?;
+    let now_ms = context.now.ms();
+    let deadline_ms = options.expiry.deadline_ms(args, now_ms)?;
+    let key = routed_key(context, args);
+    let replied = if options.is_get {
+        reply_value(context, key, reply)
+    } else {
+        Replied::nothing(reply)
+    };
+    let found = context.shard.find(key, now_ms);
+    let is_refused = match options.condition {
+        Condition::Always => false,
+        Condition::IfAbsent => found.is_some(),
+        Condition::IfPresent => found.is_none(),
+    };
+    if is_refused {
+        if !options.is_get {
+            reply.null();
+        }
+        return Ok(());
+    }
+    let expires_at_ms = match options.expiry {
+        Expiry::Keep => found.and_then(|value| value.expires_at_ms),
+        _ => deadline_ms,
+    };
+    if expires_at_ms.is_some_and(|deadline_ms| deadline_ms <= now_ms) {
+        context.shard.remove(key, now_ms);
+    } else {
+        let attributes = Attributes {
+            expires_at_ms,
+            ..Attributes::default()
+        };
+        store_or_undo(context, key, args.get(2), attributes, replied, reply)?;
+    }
+    if !options.is_get {
+        reply.ok();
+    }
+    Ok(())
+}
+
+/// Stores what replaces the value that was just replied, or null; without memory for it that reply
+/// is taken back.
+fn store_or_undo(
+    context: &mut Context<'_>,
+    key: Key<'_>,
+    value: &[u8],
+    attributes: Attributes,
+    replied: Replied,
+    reply: &mut Reply<'_>,
+) -> Result<(), Refusal> {
+    let stored = context
+        .shard
+        .store(key, value, attributes, context.now.ms());
+    if let Err(error) = stored {
+        replied.undo(context, reply);
+        return Err(error.into());
+    }
+    Ok(())
+}
+
+fn setnx(context: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Status {
+    answer(store_if_absent(context, args, reply), reply)
+}
+
+fn store_if_absent(
+    context: &mut Context<'_>,
+    args: Args<'_>,
+    reply: &mut Reply<'_>,
+) -> Result<(), Refusal> {
+    let key = routed_key(context, args);
+    let now_ms = context.now.ms();
+    let is_absent = context.shard.find(key, now_ms).is_none();
+    if is_absent {
+        context
+            .shard
+            .store(key, args.get(2), Attributes::default(), now_ms)?;
+    }
+    reply.integer(i64::from(is_absent));
+    Ok(())
+}
+
+fn setex(context: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Status {
+    answer(
+        store_until(context, args, Expiry::InSeconds(2), reply),
+        reply,
+    )
+}
+
+fn psetex(context: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Status {
+    answer(
+        store_until(context, args, Expiry::InMillis(2), reply),
+        reply,
+    )
+}
+
+fn store_until(
+    context: &mut Context<'_>,
+    args: Args<'_>,
+    expiry: Expiry,
+    reply: &mut Reply<'_>,
+) -> Result<(), Refusal> {
+    let now_ms = context.now.ms();
+    let expires_at_ms = expiry.deadline_ms(args, now_ms)?;
+    let attributes = Attributes {
+        expires_at_ms,
+        ..Attributes::default()
+    };
+    let key = routed_key(context, args);
+    context.shard.store(key, args.get(3), attributes, now_ms)?;
+    reply.ok();
+    Ok(())
+}
+
+fn getset(context: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Status {
+    let key = routed_key(context, args);
+    let replied = reply_value(context, key, reply);
+    let stored = store_or_undo(
+        context,
+        key,
+        args.get(2),
+        Attributes::default(),
+        replied,
+        reply,
+    );
+    answer(stored, reply)
+}
+
+fn getdel(context: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Status {
+    let key = routed_key(context, args);
+    if reply_value(context, key, reply).is_found {
+        context.shard.remove(key, context.now.ms());
+    }
+    Status::Done
+}
+
+fn getex(context: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Status {
+    answer(read_and_expire(context, args, reply), reply)
+}
+
+fn read_and_expire(
+    context: &mut Context<'_>,
+    args: Args<'_>,
+    reply: &mut Reply<'_>,
+) -> Result<(), Refusal> {
+    let expiry = Options::parse_getex(args)?;
+    let key = routed_key(context, args);
+    let now_ms = context.now.ms();
+    // Redis looks for the key before it looks at the time.
+    let deadline = expiry.deadline_ms(args, now_ms);
+    if deadline.is_err() && context.shard.find(key, now_ms).is_some() {
+        return deadline.map(drop);
+    }
+    let replied = reply_value(context, key, reply);
+    if !replied.is_found {
+        return Ok(());
+    }
+    let deadline_ms = deadline?;
+    let changed = match (expiry, deadline_ms) {
+        (Expiry::None, _) => Ok(true),
+        (_, Some(deadline_ms)) if deadline_ms <= now_ms => Ok(context.shard.remove(key, now_ms)),
+        _ if deadline_ms == replied.expires_at_ms => Ok(true),
+        _ => context.shard.set_expiry(key, deadline_ms, now_ms),
+    };
+    if let Err(error) = changed {
+        replied.undo(context, reply);
+        return Err(error.into());
+    }
+    Ok(())
+}
+
+fn mget(context: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Status {
+    reply.array(args.len() - 1);
+    for bytes in args.slice(1..).iter() {
+        let key = context.shard.key(bytes);
+        reply_value(context, key, reply);
+    }
+    Status::Done
+}
+
+/// The keys and values of MSET and MSETNX.
+fn pairs(args: Args<'_>) -> impl Iterator<Item = (&[u8], &[u8])> {
+    (1..args.len() / 2 * 2)
+        .step_by(2)
+        .map(move |at| (args.get(at), args.get(at + 1)))
+}
+
+fn mset(context: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Status {
+    answer(store_pairs(context, args, reply), reply)
+}
+
+fn store_pairs(
+    context: &mut Context<'_>,
+    args: Args<'_>,
+    reply: &mut Reply<'_>,
+) -> Result<(), Refusal> {
+    if args.len().is_multiple_of(2) {
+        return Err(Refusal::arity(args));
+    }
+    let now_ms = context.now.ms();
+    let shard = &mut *context.shard;
+    shard.begin_publish();
+    let stored = pairs(args).try_for_each(|(bytes, value)| {
+        shard
+            .store(shard.key(bytes), value, Attributes::default(), now_ms)
+            .map(drop)
+    });
+    shard.end_publish();
+    stored?;
+    reply.ok();
+    Ok(())
+}
+
+fn msetnx(context: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Status {
+    answer(store_pairs_if_absent(context, args, reply), reply)
+}
+
+fn store_pairs_if_absent(
+    context: &mut Context<'_>,
+    args: Args<'_>,
+    reply: &mut Reply<'_>,
+) -> Result<(), Refusal> {
+    if args.len().is_multiple_of(2) {
+        return Err(Refusal::arity(args));
+    }
+    let now_ms = context.now.ms();
+    let exists = |(bytes, _)| {
+        let key = context.shard.key(bytes);
+        context.shard.find(key, now_ms).is_some()
+    };
+    if pairs(args).any(exists) {
+        reply.integer(0);
+        return Ok(());
+    }
+    context.shard.begin_publish();
+    let stored = store_new_pairs(context.shard, args, now_ms);
+    context.shard.end_publish();
+    stored?;
+    reply.integer(1);
+    Ok(())
+}
+
+/// Stores pairs of which no key is there; all of them or none.
+fn store_new_pairs(shard: &mut Shard, args: Args<'_>, now_ms: u64) -> Result<(), OutOfMemory> {
+    for (stored_count, (bytes, value)) in pairs(args).enumerate() {
+        let stored = shard.store(shard.key(bytes), value, Attributes::default(), now_ms);
+        if let Err(error) = stored {
+            for (bytes, _) in pairs(args).take(stored_count) {
+                shard.remove(shard.key(bytes), now_ms);
+            }
+            return Err(error);
+        }
+    }
+    Ok(())
+}
