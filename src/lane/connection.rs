@@ -1,0 +1,164 @@
+//! One connection as the lane keeps it between its turns.
+
+use std::collections::VecDeque;
+
+use super::batch::{Batch, ConnectionId};
+use super::buffer::Buffer;
+use super::fanout::Fanout;
+use super::fragment::Fragment;
+use super::gather::{Fold, Gather};
+use super::input::Input;
+use super::output::Output;
+use super::parts::Parts;
+use super::split::Split;
+use super::wave::Wave;
+use crate::command::{ClientIndex, Resume, Row};
+use crate::hash::KeyHash;
+use crate::resp::{Args, Span};
+
+/// A connection: what it sent, what it is owed, and what it waits for.
+pub(super) struct Connection {
+    pub(super) id: ConnectionId,
+    pub(super) client: ClientIndex,
+    pub(super) input: Input,
+    pub(super) output: Output,
+    /// Commands that were parsed before the connection had to wait.
+    pub(super) wave: Option<Box<Wave>>,
+    /// A command that takes more than one turn.
+    pub(super) progress: Option<Progress>,
+    /// Replies that wait for other cores, oldest first.
+    pub(super) gathers: VecDeque<Box<Gather>>,
+    /// The number of the oldest gather.
+    pub(super) first_gather: u32,
+    pub(super) fold: Fold,
+    /// Batches that found their ring full, with the core they are for.
+    pub(super) unposted: VecDeque<(u16, Box<Batch>)>,
+    /// Memory of its input and its output as the core's gauges know it.
+    pub(super) noted_bytes: (usize, usize),
+    /// Batches that are out.
+    pub(super) outstanding: usize,
+    /// The peer closed its writing half: finish what was received, then close.
+    pub(super) is_end_received: bool,
+    /// Nothing more is executed: send what is owed, then close.
+    pub(super) is_closing: bool,
+    /// The socket is gone, but a plan was begun: it goes on without anyone to answer.
+    pub(super) is_leaving: bool,
+    /// The socket is gone: wait for batches that are out, then forget everything.
+    pub(super) is_disconnected: bool,
+}
+
+/// A command that runs over several turns; nothing else of its connection runs meanwhile.
+pub(super) enum Progress {
+    /// On this core's shard, in slices.
+    Long(Box<Long>),
+    /// One part per key, each on its own shard.
+    Split(Box<Split>),
+    /// On several cores at once.
+    Fanout(Box<Fanout>),
+}
+
+impl Progress {
+    /// Gives the command up, with whatever it holds of the shard.
+    pub(super) fn discard(self, parts: &mut Parts) {
+        match self {
+            Self::Long(long) => {
+                parts.give_up(long.arguments.args());
+                parts.released.extend(long.reply.externs);
+            }
+            Self::Split(split) => parts.give_up(split.args()),
+            Self::Fanout(fanout) => fanout.discard(parts),
+        }
+    }
+}
+
+/// A command of this core's shard that is not done.
+pub(super) struct Long {
+    pub(super) row: &'static Row,
+    pub(super) arguments: OwnedArguments,
+    pub(super) hash: KeyHash,
+    pub(super) resume: Resume,
+    pub(super) reply: Fragment,
+}
+
+/// The arguments of a command that outlives its turn, in the buffer they were received in.
+#[derive(Clone)]
+pub(super) struct OwnedArguments {
+    pub(super) buffer: Buffer,
+    pub(super) start: usize,
+    pub(super) end: usize,
+    pub(super) spans: Vec<Span>,
+}
+
+impl OwnedArguments {
+    /// Copies arguments that lie elsewhere into a buffer of their own.
+    pub(super) fn copy_of(args: Args<'_>) -> Self {
+        let len_bytes = args.base().len();
+        let mut buffer = Buffer::with_len(len_bytes.max(1));
+        buffer
+            .private_mut(0, len_bytes)
+            .copy_from_slice(args.base());
+        Self {
+            buffer,
+            start: 0,
+            end: len_bytes,
+            spans: args.spans().to_vec(),
+        }
+    }
+
+    /// The arguments.
+    pub(super) fn args(&self) -> Args<'_> {
+        Args::new(self.buffer.received(self.start, self.end), &self.spans)
+    }
+}
+
+impl Connection {
+    /// A connection that was just accepted.
+    pub(super) fn new(id: ConnectionId, client: ClientIndex) -> Self {
+        Self {
+            id,
+            client,
+            input: Input::default(),
+            output: Output::default(),
+            wave: None,
+            progress: None,
+            gathers: VecDeque::new(),
+            first_gather: 0,
+            fold: Fold::default(),
+            unposted: VecDeque::new(),
+            noted_bytes: (0, 0),
+            outstanding: 0,
+            is_end_received: false,
+            is_closing: false,
+            is_leaving: false,
+            is_disconnected: false,
+        }
+    }
+
+    /// Whether no reply waits for another core.
+    pub(super) fn is_gathered(&self) -> bool {
+        self.gathers.is_empty() && self.unposted.is_empty() && self.outstanding == 0
+    }
+
+    /// The number that the next gather will have.
+    pub(super) fn next_gather(&self) -> u32 {
+        let waiting = u32::try_from(self.gathers.len()).expect("gathers are few");
+        self.first_gather.wrapping_add(waiting)
+    }
+
+    /// The gather with this number.
+    pub(super) fn gather_mut(&mut self, number: u32) -> &mut Gather {
+        let index = number.wrapping_sub(self.first_gather) as usize;
+        &mut self.gathers[index]
+    }
+
+    /// Whether it has begun what must be finished even if it goes.
+    pub(super) fn must_finish(&self) -> bool {
+        matches!(&self.progress, Some(Progress::Fanout(fanout)) if fanout.must_finish())
+    }
+
+    /// Drops whatever was received and not begun.
+    pub(super) fn discard_input(&mut self) {
+        self.wave = None;
+        self.input.discard();
+    }
+}

@@ -1,0 +1,280 @@
+//! A command that needs several cores at once: one part on each shard, or the steps of a plan.
+//!
+//! The connection has waited for everything before it and runs nothing else until this is done, so
+//! the parts need no place among other replies: they are kept until all are there, then merged
+//! into the one reply, or given to the plan, which replies or names its next steps.
+
+use super::Turn;
+use super::batch::{Batch, Ticket};
+use super::connection::{OwnedArguments, Progress};
+use super::forward::Place;
+use super::fragment::Fragment;
+use super::parts::{Call, Parts};
+use super::turn::Worker;
+use crate::command::plan::{Next, Plan, Step};
+use crate::command::{Part, Resume, Row, SessionContext, Status, merge};
+use crate::hash::KeyHash;
+use crate::resp::Args;
+
+/// A command that runs on several cores.
+pub(super) struct Fanout {
+    goal: Goal,
+    errands: Vec<Errand>,
+}
+
+/// What becomes of the parts.
+enum Goal {
+    /// The one reply of this row for these arguments.
+    Merge(&'static Row, OwnedArguments),
+    /// Whatever the plan says of this command.
+    Plan(Plan, OwnedArguments),
+}
+
+/// One part: a command for one core.
+struct Errand {
+    core: u16,
+    row: &'static Row,
+    hash: KeyHash,
+    arguments: OwnedArguments,
+    state: State,
+}
+
+enum State {
+    New,
+    /// Runs on this core.
+    Here {
+        resume: Resume,
+        reply: Fragment,
+    },
+    /// In a batch that is out.
+    Out,
+    Done {
+        reply: Fragment,
+        element_count: u64,
+    },
+}
+
+impl Fanout {
+    /// The command of `row` on each of `shard_count` shards.
+    pub(super) fn to_all(row: &'static Row, arguments: OwnedArguments, shard_count: u16) -> Self {
+        let errand = |core| Errand {
+            core,
+            row,
+            hash: KeyHash::from_bits(0),
+            arguments: arguments.clone(),
+            state: State::New,
+        };
+        let errands = (0..shard_count).map(errand).collect();
+        Self {
+            goal: Goal::Merge(row, arguments),
+            errands,
+        }
+    }
+
+    /// The steps of `plan`, one round after the other.
+    pub(super) fn follow(row: &'static Row, arguments: OwnedArguments) -> Self {
+        let plan = Plan::start(row, arguments.args());
+        Self {
+            goal: Goal::Plan(plan, arguments),
+            errands: Vec::new(),
+        }
+    }
+
+    /// Whether it must go on although its client is gone: a plan holds on to what it fetched.
+    pub(super) fn must_finish(&self) -> bool {
+        matches!(self.goal, Goal::Plan(..))
+    }
+
+    /// Sends what is new, runs a slice of what is here, and finishes when all parts are there.
+    pub(super) fn go_on(mut self: Box<Self>, worker: &mut Worker<'_>) -> Option<Turn> {
+        loop {
+            self.send(worker);
+            let is_busy = self.run_here(worker);
+            let is_waiting = self.errands.iter().any(|errand| !errand.is_done());
+            if is_busy || is_waiting {
+                worker.connection.progress = Some(Progress::Fanout(self));
+                return Some(if is_busy { Turn::More } else { Turn::Waiting });
+            }
+            let parts = parts_of(&self.errands);
+            let (plan, arguments) = match &mut self.goal {
+                Goal::Merge(row, arguments) => {
+                    merge_parts(worker, row, arguments.args(), &parts);
+                    return None;
+                }
+                Goal::Plan(plan, arguments) => (plan, arguments),
+            };
+            let mut next = Next::Done;
+            worker.write(false, |_, reply| {
+                next = plan.next(arguments.args(), &parts, reply);
+            });
+            let Next::Steps(steps) = next else {
+                return None;
+            };
+            let errand = |step: &Step| Errand::of(step, arguments, worker);
+            self.errands = steps.iter().map(errand).collect();
+        }
+    }
+
+    /// Takes the part that came back.
+    pub(super) fn put_batch(&mut self, batch: &mut Batch) {
+        let errand = &mut self.errands[usize::from(batch.ticket.place)];
+        errand.state = State::Done {
+            reply: std::mem::take(&mut batch.replies),
+            element_count: batch.element_count,
+        };
+    }
+
+    /// Gives it up, with what its parts hold of the shard.
+    pub(super) fn discard(self, parts: &mut Parts) {
+        for errand in self.errands {
+            if let State::Here { .. } = errand.state {
+                parts.give_up(errand.arguments.args());
+            }
+        }
+    }
+
+    fn send(&mut self, worker: &mut Worker<'_>) {
+        for (place, errand) in (0u16..).zip(&mut self.errands) {
+            if !matches!(errand.state, State::New) {
+                continue;
+            }
+            if errand.core == worker.parts.core.id {
+                errand.state = State::Here {
+                    resume: Resume::default(),
+                    reply: Fragment::default(),
+                };
+                continue;
+            }
+            let ticket = Ticket {
+                connection: worker.connection.id,
+                gather: None,
+                place,
+            };
+            let mut batch = worker.parts.take_batch(ticket);
+            batch.protocol = worker.protocol;
+            batch.pin(&errand.arguments.buffer);
+            batch.push(
+                errand.row,
+                errand.hash,
+                &errand.arguments.spans,
+                &errand.place(),
+            );
+            worker.connection.unposted.push_back((errand.core, batch));
+            errand.state = State::Out;
+        }
+        worker.post_waiting();
+    }
+
+    /// Runs one slice of each part that is here; true if one is not done.
+    fn run_here(&mut self, worker: &mut Worker<'_>) -> bool {
+        let mut is_busy = false;
+        for errand in &mut self.errands {
+            let State::Here { resume, reply } = &mut errand.state else {
+                continue;
+            };
+            let call = Call {
+                row: errand.row,
+                args: errand.arguments.args(),
+                hash: errand.hash,
+                caller: Some(worker.connection.client),
+            };
+            let mut to = reply.reply(worker.protocol);
+            if worker.parts.run(call, worker.now, resume, &mut to) == Status::Again {
+                is_busy = true;
+            } else {
+                let (reply, element_count) = (std::mem::take(reply), resume.count);
+                errand.state = State::Done {
+                    reply,
+                    element_count,
+                };
+            }
+        }
+        is_busy
+    }
+}
+
+impl Errand {
+    /// The part that runs `step` of the command with these arguments.
+    fn of(step: &Step, arguments: &OwnedArguments, worker: &Worker<'_>) -> Self {
+        let command = arguments.args();
+        let mut spans = Vec::new();
+        let args = step.args(command, &mut spans);
+        let (hash, core) = worker
+            .parts
+            .placement
+            .of(args.get(usize::from(step.row.keys.first)));
+        let is_given = std::ptr::eq(args.base(), command.base());
+        let arguments = if is_given {
+            OwnedArguments {
+                spans: args.spans().to_vec(),
+                ..arguments.clone()
+            }
+        } else {
+            OwnedArguments::copy_of(args)
+        };
+        Self {
+            core,
+            row: step.row,
+            hash,
+            arguments,
+            state: State::New,
+        }
+    }
+
+    fn place(&self) -> Place<'_> {
+        let OwnedArguments {
+            buffer, start, end, ..
+        } = &self.arguments;
+        Place {
+            buffer,
+            start: *start,
+            end: *end,
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        matches!(self.state, State::Done { .. })
+    }
+
+    /// Its reply and how many elements that counts.
+    fn reply(&self) -> (&Fragment, u64) {
+        match &self.state {
+            State::Done {
+                reply,
+                element_count,
+            } => (reply, *element_count),
+            State::New | State::Here { .. } | State::Out => {
+                unreachable!("asked for when all are done")
+            }
+        }
+    }
+}
+
+/// What the errands replied, in their order.
+fn parts_of(errands: &[Errand]) -> Vec<Part<'_>> {
+    let mut parts = Vec::with_capacity(errands.len());
+    for errand in errands {
+        let (reply, count) = errand.reply();
+        parts.push(Part {
+            shard: errand.core,
+            reply: &reply.bytes,
+            count,
+        });
+    }
+    parts
+}
+
+fn merge_parts(worker: &mut Worker<'_>, row: &'static Row, args: Args<'_>, replies: &[Part<'_>]) {
+    let (client, now) = (worker.connection.client, worker.now);
+    worker.write(false, |parts, reply| {
+        let (core, shard) = (&mut parts.core, &mut parts.shard);
+        let mut context = SessionContext {
+            core,
+            client,
+            shard,
+            now,
+        };
+        merge(row, &mut context, args, replies, reply);
+    });
+    worker.refresh_session();
+}

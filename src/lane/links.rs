@@ -1,0 +1,288 @@
+//! What ties the lanes together: per ordered pair of cores one ring for batches and one for the
+//! way back, and a doorbell for a core that sleeps.
+//!
+//! ```text
+//!            requests ══════════════════►
+//!   core A                                  core B      and the same again for B's own batches
+//!            ◄════════════════ completions
+//! ```
+//!
+//! A pair never has more batches out than a ring holds, so a completion always finds room: serving
+//! a batch cannot block. When a pair is at its bound, [`Links::post`] gives the batch back and the
+//! connection waits, never the core.
+//!
+//! A doorbell is rung only for a core that said it is about to sleep: it arms its bell, looks at
+//! its rings once more and only then sleeps; who pushes looks at the bell afterwards. Between the
+//! two stands a sequentially consistent fence on each side, so one of them sees the other.
+
+use std::sync::Arc;
+
+use super::batch::Batch;
+use super::ring::{Consumer, Producer, ring};
+use crate::atomic::{AtomicBool, CachePadded, Ordering, fence};
+use crate::limits::RING_CAPACITY;
+
+/// One core's ends of the rings to and from every other core.
+pub struct Links {
+    id: u16,
+    /// Batches that a pair may have out.
+    capacity: usize,
+    /// By core; the own place is empty.
+    peers: Vec<Option<Peer>>,
+    bells: Arc<[CachePadded<AtomicBool>]>,
+}
+
+struct Peer {
+    requests_out: Producer<Batch>,
+    completions_in: Consumer<Batch>,
+    requests_in: Consumer<Batch>,
+    completions_out: Producer<Batch>,
+    /// Batches posted whose completion was not taken yet.
+    outstanding: usize,
+    /// Whether anything was pushed since the bells were last looked at.
+    is_pushed: bool,
+}
+
+impl Links {
+    /// The links of `count` cores, one element for each.
+    #[must_use]
+    pub fn mesh(count: u16) -> Vec<Self> {
+        Self::mesh_with_capacity(count, RING_CAPACITY)
+    }
+
+    fn mesh_with_capacity(count: u16, capacity: usize) -> Vec<Self> {
+        let bells: Arc<[_]> = (0..count)
+            .map(|_| CachePadded(AtomicBool::new(false)))
+            .collect();
+        let mut links: Vec<Self> = (0..count)
+            .map(|id| Self {
+                id,
+                capacity,
+                peers: (0..count).map(|_| None).collect(),
+                bells: Arc::clone(&bells),
+            })
+            .collect();
+        for low in 0..usize::from(count) {
+            for high in low + 1..usize::from(count) {
+                let (one, other) = Peer::pair(capacity);
+                links[low].peers[high] = Some(one);
+                links[high].peers[low] = Some(other);
+            }
+        }
+        links
+    }
+
+    /// Cores, this one included.
+    pub(super) fn count(&self) -> u16 {
+        u16::try_from(self.peers.len()).expect("made from a u16")
+    }
+
+    /// Every core but this one.
+    pub(super) fn others(&self) -> impl Iterator<Item = u16> + use<> {
+        let here = self.id;
+        (0..self.count()).filter(move |core| *core != here)
+    }
+
+    /// Hands `batch` to another core; gives it back when that pair's bound is reached.
+    pub(super) fn post(&mut self, core: u16, batch: Box<Batch>) -> Result<(), Box<Batch>> {
+        let capacity = self.capacity;
+        let peer = self.peer(core);
+        if peer.outstanding == capacity {
+            return Err(batch);
+        }
+        peer.requests_out.push(batch)?;
+        peer.outstanding += 1;
+        peer.is_pushed = true;
+        Ok(())
+    }
+
+    /// Sends a served batch back to the core it came from.
+    pub(super) fn complete(&mut self, core: u16, batch: Box<Batch>) {
+        let peer = self.peer(core);
+        let pushed = peer.completions_out.push(batch);
+        assert!(
+            pushed.is_ok(),
+            "no more batches are out than the ring holds"
+        );
+        peer.is_pushed = true;
+    }
+
+    /// The next batch of another core to serve.
+    pub(super) fn take_request(&mut self, core: u16) -> Option<Box<Batch>> {
+        self.peer(core).requests_in.pop()
+    }
+
+    /// The next of this core's own batches that has come back.
+    pub(super) fn take_completion(&mut self, core: u16) -> Option<Box<Batch>> {
+        let peer = self.peer(core);
+        let batch = peer.completions_in.pop()?;
+        peer.outstanding -= 1;
+        Some(batch)
+    }
+
+    /// Names the sleeping cores that something was pushed for; the caller rings them.
+    pub(super) fn take_doorbells(&mut self, into: &mut Vec<u16>) {
+        if !self.peers.iter().flatten().any(|peer| peer.is_pushed) {
+            return;
+        }
+        // Pairs with the fence in `arm`: the pushes come before the look at the bells.
+        fence(Ordering::SeqCst);
+        for (core, peer) in (0u16..).zip(&mut self.peers) {
+            let Some(peer) = peer else { continue };
+            if std::mem::take(&mut peer.is_pushed) {
+                let bell = &self.bells[usize::from(core)];
+                if bell.0.load(Ordering::Relaxed) && bell.0.swap(false, Ordering::Relaxed) {
+                    into.push(core);
+                }
+            }
+        }
+    }
+
+    /// Announces that this core is about to sleep. False: there are messages, do not sleep.
+    pub(super) fn arm(&mut self) -> bool {
+        let bell = &self.bells[usize::from(self.id)];
+        bell.0.store(true, Ordering::Relaxed);
+        // Pairs with the fence in `take_doorbells`: the bell is armed before the rings are seen.
+        fence(Ordering::SeqCst);
+        let is_quiet = self
+            .peers
+            .iter_mut()
+            .flatten()
+            .all(|peer| peer.requests_in.is_empty() && peer.completions_in.is_empty());
+        if !is_quiet {
+            self.disarm();
+        }
+        is_quiet
+    }
+
+    /// Takes the announcement back.
+    pub(super) fn disarm(&self) {
+        self.bells[usize::from(self.id)]
+            .0
+            .store(false, Ordering::Relaxed);
+    }
+
+    fn peer(&mut self, core: u16) -> &mut Peer {
+        self.peers[usize::from(core)]
+            .as_mut()
+            .expect("another core, not this one")
+    }
+}
+
+impl Peer {
+    /// The two ends of one pair of cores.
+    fn pair(capacity: usize) -> (Self, Self) {
+        let (there_out, there_in) = ring::<Batch>(capacity);
+        let (there_done_out, there_done_in) = ring::<Batch>(capacity);
+        let (back_out, back_in) = ring::<Batch>(capacity);
+        let (back_done_out, back_done_in) = ring::<Batch>(capacity);
+        let one = Self {
+            requests_out: there_out,
+            completions_in: there_done_in,
+            requests_in: back_in,
+            completions_out: back_done_out,
+            outstanding: 0,
+            is_pushed: false,
+        };
+        let other = Self {
+            requests_out: back_out,
+            completions_in: back_done_in,
+            requests_in: there_in,
+            completions_out: there_done_out,
+            outstanding: 0,
+            is_pushed: false,
+        };
+        (one, other)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::Links;
+    use crate::lane::batch::{Batch, ConnectionId, Ticket};
+
+    fn batch() -> Box<Batch> {
+        let connection = ConnectionId {
+            index: 0,
+            generation: 0,
+        };
+        Box::new(Batch::new(Ticket {
+            connection,
+            gather: None,
+            place: 0,
+        }))
+    }
+
+    #[test]
+    fn a_pair_takes_no_more_batches_than_can_come_back() {
+        let mut links = Links::mesh_with_capacity(3, 2);
+        let mut server = links.pop().expect("three");
+        let mut origin = links.swap_remove(0);
+        assert!(origin.post(2, batch()).is_ok());
+        assert!(origin.post(2, batch()).is_ok());
+        assert!(origin.post(2, batch()).is_err());
+        assert!(
+            origin.post(1, batch()).is_ok(),
+            "each pair has its own bound"
+        );
+        let request = server.take_request(0).expect("posted");
+        assert!(
+            origin.post(2, batch()).is_err(),
+            "taken is not yet returned"
+        );
+        server.complete(0, request);
+        assert!(origin.take_completion(2).is_some());
+        assert!(origin.post(2, batch()).is_ok());
+    }
+
+    #[test]
+    fn a_doorbell_rings_once_for_a_core_that_sleeps_and_never_for_one_that_does_not() {
+        let mut links = Links::mesh_with_capacity(2, 8);
+        let (mut sleeper, mut origin) = (links.pop().expect("two"), links.pop().expect("two"));
+        let mut rung = Vec::new();
+        assert!(origin.post(1, batch()).is_ok());
+        origin.take_doorbells(&mut rung);
+        assert!(rung.is_empty());
+        assert!(!sleeper.arm(), "there is a message");
+        assert!(sleeper.take_request(0).is_some());
+        assert!(sleeper.arm());
+        for _ in 0..2 {
+            assert!(origin.post(1, batch()).is_ok());
+            origin.take_doorbells(&mut rung);
+        }
+        assert_eq!(rung, [1]);
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::Links;
+    use crate::lane::batch::{Batch, ConnectionId, Ticket};
+
+    /// Every interleaving of one core posting and the other going to sleep.
+    #[test]
+    fn who_sleeps_with_a_message_waiting_is_rung_for() {
+        loom::model(|| {
+            let mut links = Links::mesh_with_capacity(2, 1);
+            let (mut sleeper, mut origin) = (links.pop().expect("two"), links.pop().expect("two"));
+            let poster = loom::thread::spawn(move || {
+                let connection = ConnectionId {
+                    index: 0,
+                    generation: 0,
+                };
+                let batch = Batch::new(Ticket {
+                    connection,
+                    gather: None,
+                    place: 0,
+                });
+                assert!(origin.post(1, Box::new(batch)).is_ok());
+                let mut rung = Vec::new();
+                origin.take_doorbells(&mut rung);
+                (!rung.is_empty(), origin)
+            });
+            let sleeps = sleeper.arm();
+            let (is_rung, _origin) = poster.join().expect("the poster does not panic");
+            assert!(!sleeps || is_rung);
+        });
+    }
+}

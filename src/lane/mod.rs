@@ -1,0 +1,479 @@
+//! One core as a synchronous state machine: bytes, batches and the time go in; reply bytes, batches
+//! for other cores and the names of connections that can go on come out.
+//!
+//! ```text
+//!            bytes                                      bytes
+//!   socket ────────► receive_buffer ─► turn ─► unsent ────────► socket
+//!                                      │  ▲
+//!                      batches for     │  │ completions
+//!                      other cores     ▼  │
+//!                                    exchange ◄──► links ◄──► the lanes of other cores
+//! ```
+//!
+//! A lane awaits nothing, sleeps never, reads no clock and makes no system call, so a seeded
+//! simulator can drive many lanes in one thread with the code that ships (`simulation.rs`).
+//! The server gives it bytes and time, and does what it says: sends what is unsent, calls `turn`
+//! again for connections that are ready, rings doorbells.
+//!
+//! Files: what a connection sent (`input`, `buffer`, `wave`), what it is owed (`output`,
+//! `fragment`, `gather`), what it does next (`turn`, `split`, `fanout`), and how cores talk (`batch`,
+//! `ring`, `links`, `serve`).
+
+mod batch;
+mod budget;
+mod buffer;
+mod connection;
+mod departure;
+mod fanout;
+mod forward;
+mod fragment;
+mod gather;
+mod input;
+mod links;
+mod output;
+mod parts;
+mod ring;
+mod serve;
+#[cfg(all(test, not(loom)))]
+mod simulation;
+mod split;
+#[cfg(all(test, not(loom)))]
+mod tests;
+mod turn;
+mod wave;
+
+use std::sync::Arc;
+
+use batch::{Batch, Ticket};
+use connection::{Connection, Progress};
+use parts::Parts;
+use serve::Service;
+use turn::Worker;
+use wave::Placement;
+
+pub use batch::ConnectionId;
+pub use links::Links;
+
+use crate::command::{ClientIndex, Core, Now, Session};
+use crate::hash::Hasher;
+use crate::region::Region;
+use crate::resp::Extern;
+use crate::shard::Shard;
+
+/// What one core does: its connections, its shard, and its part in other cores' commands.
+pub struct Lane {
+    parts: Parts,
+    service: Service,
+    connections: Vec<Place>,
+    free: Vec<u32>,
+    ready: Vec<ConnectionId>,
+    killed: Vec<ClientIndex>,
+    /// Connections by their index among the core's clients.
+    by_client: Vec<ConnectionId>,
+    /// Connections without a socket whose plan can go on.
+    leaving: Vec<ConnectionId>,
+    /// Disconnected connections that wait for room in a ring.
+    gone: Vec<ConnectionId>,
+    /// Runs of other cores' large values to give back, by core.
+    unreturned: Vec<Vec<u32>>,
+}
+
+/// A place for a connection, and the generation of its tenant.
+struct Place {
+    generation: u32,
+    connection: Option<Box<Connection>>,
+}
+
+/// What a lane is made of.
+pub struct Options {
+    /// The keys this core owns.
+    pub shard: Shard,
+    /// What commands see of the core.
+    pub core: Core,
+    /// The core's ends of the rings, from [`Links::mesh`].
+    pub links: Links,
+    /// The region that all shards live in.
+    pub region: Arc<Region>,
+    /// The hash that all shards use.
+    pub hasher: Hasher,
+}
+
+/// Who has connected.
+#[derive(Clone, Debug, Default)]
+pub struct Peer {
+    /// `address:port` of the peer.
+    pub address: String,
+    /// `address:port` of this end.
+    pub local_address: String,
+    /// The socket.
+    pub fd: i32,
+    /// Whether it came over a unix socket.
+    pub is_unix: bool,
+}
+
+/// How a connection's turn ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// It needs more input.
+    Idle,
+    /// It used up its budget: call again soon.
+    More,
+    /// It waits for other cores, and comes up in [`Lane::take_ready`].
+    Waiting,
+    /// Enough waits to be sent: call again when less does.
+    OutputFull,
+    /// Nothing more will be executed: send what is unsent, then close.
+    Finished,
+}
+
+impl Lane {
+    /// A lane without connections.
+    #[must_use]
+    pub fn new(options: Options) -> Self {
+        let shard_count = options.links.count();
+        Self {
+            parts: Parts {
+                placement: Placement {
+                    hasher: options.hasher,
+                    shard_count,
+                },
+                shard: options.shard,
+                core: options.core,
+                links: options.links,
+                region: options.region,
+                buffers: buffer::BufferPool::default(),
+                tails: output::TailPool::default(),
+                waves: Vec::new(),
+                gathers: Vec::new(),
+                batches: Vec::new(),
+                released: Vec::new(),
+                starved: Vec::new(),
+            },
+            service: Service::default(),
+            connections: Vec::new(),
+            free: Vec::new(),
+            ready: Vec::new(),
+            killed: Vec::new(),
+            by_client: Vec::new(),
+            leaving: Vec::new(),
+            gone: Vec::new(),
+            unreturned: vec![Vec::new(); usize::from(shard_count)],
+        }
+    }
+
+    /// Takes a new connection in.
+    pub fn connect(&mut self, peer: Peer, now: Now) -> ConnectionId {
+        let core = &mut self.parts.core;
+        let client = core.clients.insert(Session {
+            id: core.shared.next_client_id(),
+            is_authenticated: core.settings.requirepass.is_empty(),
+            is_unix: peer.is_unix,
+            address: peer.address,
+            local_address: peer.local_address,
+            fd: peer.fd,
+            created_at_ms: now.ms(),
+            last_active_ms: now.ms(),
+            ..Session::default()
+        });
+        core.stats.connections_received += 1;
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.connections.push(Place {
+                generation: 0,
+                connection: None,
+            });
+            u32::try_from(self.connections.len() - 1).expect("descriptors are fewer")
+        });
+        let place = &mut self.connections[index as usize];
+        let id = ConnectionId {
+            index,
+            generation: place.generation,
+        };
+        place.connection = Some(Box::new(Connection::new(id, client)));
+        if self.by_client.len() <= client {
+            self.by_client.resize(client + 1, id);
+        }
+        self.by_client[client] = id;
+        id
+    }
+
+    /// Where the connection's next bytes go; empty: do not receive now.
+    pub fn receive_buffer(&mut self, id: ConnectionId) -> &mut [u8] {
+        let place = self.connections.get_mut(id.index as usize);
+        let Some(connection) = place
+            .filter(|place| place.generation == id.generation)
+            .and_then(|place| place.connection.as_deref_mut())
+            .filter(|connection| !connection.is_closing && !connection.is_end_received)
+        else {
+            return &mut [];
+        };
+        connection.input.receive_buffer(&mut self.parts.buffers)
+    }
+
+    /// Takes note of bytes put into [`Lane::receive_buffer`]. A connection that sends more than
+    /// `client-query-buffer-limit` ahead of what can be executed is closed, whatever it is owed.
+    pub fn received(&mut self, id: ConnectionId, len_bytes: usize) {
+        let core = &mut self.parts.core;
+        core.stats.input_bytes += len_bytes as u64;
+        let limit_bytes = core.settings.client_query_buffer_limit_bytes;
+        let Some(connection) = self.connection(id) else {
+            return;
+        };
+        connection.input.received(len_bytes);
+        if connection.input.len_bytes() as u64 >= limit_bytes {
+            let client = connection.client;
+            self.parts.core.clients.kill(client);
+            self.parts.core.stats.query_buffer_disconnections += 1;
+            self.take_killed();
+        }
+    }
+
+    /// Gives the read buffer back if a receive brought nothing: an idle connection holds none.
+    pub fn received_nothing(&mut self, id: ConnectionId) {
+        let place = &mut self.connections[id.index as usize];
+        if let Some(connection) = place.connection.as_deref_mut() {
+            connection.input.release(&mut self.parts.buffers);
+        }
+    }
+
+    /// Takes note that the peer will send nothing more.
+    pub fn received_end(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connection(id) {
+            connection.is_end_received = true;
+        }
+    }
+
+    /// Runs the connection's next turn.
+    pub fn turn(&mut self, id: ConnectionId, now: Now) -> Turn {
+        let Some(mut connection) = self.take(id) else {
+            return Turn::Finished;
+        };
+        if self.parts.core.clients[connection.client].is_killed && !connection.is_closing {
+            connection.output.discard(&mut self.parts.released);
+            connection.discard_input();
+            connection.is_closing = true;
+            self.connections[id.index as usize].connection = Some(connection);
+            return Turn::Finished;
+        }
+        self.parts.region.epochs().pin(self.parts.core.id);
+        let turn = Worker::new(&mut self.parts, &mut connection, now).run();
+        self.parts.region.epochs().unpin(self.parts.core.id);
+        self.note_buffers(&mut connection);
+        self.connections[id.index as usize].connection = Some(connection);
+        self.take_killed();
+        turn
+    }
+
+    /// The next bytes to send, maybe not all; empty: nothing.
+    #[must_use]
+    pub fn unsent(&self, id: ConnectionId) -> &[u8] {
+        let place = &self.connections[id.index as usize];
+        match &place.connection {
+            Some(connection) if place.generation == id.generation => {
+                connection.output.unsent(&self.parts.region)
+            }
+            _ => &[],
+        }
+    }
+
+    /// Takes note that the first bytes of [`Lane::unsent`] were sent.
+    pub fn sent(&mut self, id: ConnectionId, len_bytes: usize) {
+        self.parts.core.stats.output_bytes += len_bytes as u64;
+        let Some(mut connection) = self.take(id) else {
+            return;
+        };
+        connection.output.sent(len_bytes, &mut self.parts.released);
+        connection.output.release(&mut self.parts.tails);
+        self.note_buffers(&mut connection);
+        self.connections[id.index as usize].connection = Some(connection);
+    }
+
+    /// Serves other cores' batches and takes what has come back; true if there was anything.
+    pub fn exchange(&mut self, now: Now) -> bool {
+        self.parts.region.epochs().pin(self.parts.core.id);
+        let mut is_busy = self.service.pass(&mut self.parts, now);
+        self.parts.region.epochs().unpin(self.parts.core.id);
+        for core in self.parts.links.others() {
+            while let Some(batch) = self.parts.links.take_completion(core) {
+                is_busy = true;
+                self.complete(core, batch);
+            }
+        }
+        if is_busy {
+            self.ready.append(&mut self.parts.starved);
+            self.post_for_the_gone();
+        }
+        is_busy |= self.see_off(now);
+        self.return_large_values();
+        self.take_killed();
+        is_busy
+    }
+
+    /// Moves the names of connections that can go on to `into`; a name may come twice.
+    pub fn take_ready(&mut self, into: &mut Vec<ConnectionId>) {
+        into.append(&mut self.ready);
+    }
+
+    /// Moves the names of sleeping cores that have new messages to `into`.
+    pub fn take_doorbells(&mut self, into: &mut Vec<u16>) {
+        let before = into.len();
+        self.parts.links.take_doorbells(into);
+        self.parts.core.stats.doorbells += (into.len() - before) as u64;
+    }
+
+    /// Before sleeping: others will ring. False: there are messages, exchange again.
+    pub fn arm_doorbell(&mut self) -> bool {
+        self.parts.links.arm()
+    }
+
+    /// After sleeping: others need not ring.
+    pub fn disarm_doorbell(&mut self) {
+        self.parts.links.disarm();
+    }
+
+    /// A bounded slice of work nobody waits for; true: there is more.
+    pub fn background(&mut self) -> bool {
+        self.parts
+            .shard
+            .background(crate::limits::BACKGROUND_LEN_BYTES)
+    }
+
+    /// Finds connections that were idle for longer than `timeout`; about once a second.
+    pub fn sweep(&mut self, now: Now) {
+        let core = &mut self.parts.core;
+        let timeout_ms = core.settings.timeout_s * 1000;
+        if timeout_ms == 0 {
+            return;
+        }
+        let is_idle =
+            |session: &Session| now.ms() - session.last_active_ms.min(now.ms()) > timeout_ms;
+        let idle: Vec<ClientIndex> = core
+            .clients
+            .iter()
+            .filter(|(_, session)| is_idle(session))
+            .map(|(client, _)| client)
+            .collect();
+        for client in idle {
+            core.clients.kill(client);
+        }
+        self.take_killed();
+    }
+
+    /// Batches that are out for any connection, and runs of large values to be returned.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        let connections = self
+            .connections
+            .iter()
+            .filter_map(|place| place.connection.as_ref());
+        connections
+            .map(|connection| connection.outstanding)
+            .sum::<usize>()
+            == 0
+            && self.unreturned.iter().all(Vec::is_empty)
+    }
+
+    /// What commands see of the core.
+    #[must_use]
+    pub fn core(&self) -> &Core {
+        &self.parts.core
+    }
+
+    /// What commands see of the core, to change it.
+    pub fn core_mut(&mut self) -> &mut Core {
+        &mut self.parts.core
+    }
+
+    /// The keys this core owns.
+    #[must_use]
+    pub fn shard(&self) -> &Shard {
+        &self.parts.shard
+    }
+
+    fn connection(&mut self, id: ConnectionId) -> Option<&mut Connection> {
+        let place = self.connections.get_mut(id.index as usize)?;
+        place
+            .connection
+            .as_deref_mut()
+            .filter(|_| place.generation == id.generation)
+    }
+
+    fn take(&mut self, id: ConnectionId) -> Option<Box<Connection>> {
+        let place = self.connections.get_mut(id.index as usize)?;
+        let is_it = place.generation == id.generation;
+        place
+            .connection
+            .take_if(|connection| is_it && !connection.is_disconnected)
+    }
+
+    /// Takes one of this core's batches that came back.
+    fn complete(&mut self, core: u16, mut batch: Box<Batch>) {
+        let ticket = batch.ticket;
+        if !batch.released_runs.is_empty() {
+            self.parts.put_batch(batch);
+            return;
+        }
+        let place = &mut self.connections[ticket.connection.index as usize];
+        assert!(place.generation == ticket.connection.generation);
+        let mut connection = place.connection.take().expect("it has a batch out");
+        connection.outstanding -= 1;
+        if connection.is_disconnected {
+            self.bury(&mut connection, core, batch);
+            self.put_or_free(connection);
+            return;
+        }
+        match ticket.gather {
+            Some(number) => connection.gather_mut(number).put_batch(batch),
+            None => {
+                if let Some(Progress::Fanout(fanout)) = &mut connection.progress {
+                    fanout.put_batch(&mut batch);
+                }
+                self.parts.put_batch(batch);
+            }
+        }
+        let list = if connection.is_leaving {
+            &mut self.leaving
+        } else {
+            &mut self.ready
+        };
+        list.push(ticket.connection);
+        self.connections[ticket.connection.index as usize].connection = Some(connection);
+    }
+
+    /// Unpins large values that were sent, here or by way of a batch without commands.
+    fn return_large_values(&mut self) {
+        for Extern { owner, run, .. } in self.parts.released.drain(..) {
+            if owner == self.parts.core.id {
+                self.parts.shard.unpin(run);
+            } else {
+                self.unreturned[usize::from(owner)].push(run);
+            }
+        }
+        for (core, runs) in (0u16..).zip(&mut self.unreturned) {
+            if runs.is_empty() {
+                continue;
+            }
+            let connection = ConnectionId {
+                index: u32::MAX,
+                generation: 0,
+            };
+            let mut batch = self.parts.take_batch(Ticket {
+                connection,
+                gather: None,
+                place: 0,
+            });
+            std::mem::swap(&mut batch.released_runs, runs);
+            if let Err(mut batch) = self.parts.links.post(core, batch) {
+                std::mem::swap(&mut batch.released_runs, runs);
+                self.parts.put_batch(batch);
+            }
+        }
+    }
+
+    /// Gives connections that a command or a timeout marked for closing their last turn.
+    fn take_killed(&mut self) {
+        self.parts.core.clients.take_killed(&mut self.killed);
+        for client in self.killed.drain(..) {
+            self.ready.push(self.by_client[client]);
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! What a lane has besides its connections: the shard, the core's state, the links, and memory that
+//! is used again.
+
+use std::sync::Arc;
+
+use super::batch::{Batch, ConnectionId, Ticket};
+use super::buffer::BufferPool;
+use super::gather::Gather;
+use super::links::Links;
+use super::output::TailPool;
+use super::wave::{Placement, Wave};
+use crate::command::{ClientIndex, Context, Core, Flags, Now, Resume, Row, Run, Status};
+use crate::hash::KeyHash;
+use crate::limits::{LARGE_VALUE_LEN_BYTES_MIN, TURN_LEN_BYTES_MAX};
+use crate::region::Region;
+use crate::resp::{Args, Extern, Reply};
+use crate::running;
+use crate::shard::Shard;
+
+/// Everything of a lane that a connection's turn uses.
+#[expect(
+    clippy::vec_box,
+    reason = "they move between here and connections, and are large"
+)]
+pub(super) struct Parts {
+    pub(super) shard: Shard,
+    pub(super) core: Core,
+    pub(super) links: Links,
+    pub(super) region: Arc<Region>,
+    pub(super) placement: Placement,
+    pub(super) buffers: BufferPool,
+    pub(super) tails: TailPool,
+    pub(super) waves: Vec<Box<Wave>>,
+    pub(super) gathers: Vec<Box<Gather>>,
+    pub(super) batches: Vec<Box<Batch>>,
+    /// Large values of any shard that are no longer sent from.
+    pub(super) released: Vec<Extern>,
+    /// Connections that wait for room in a ring.
+    pub(super) starved: Vec<ConnectionId>,
+}
+
+/// One command to run on this core's shard.
+#[derive(Clone, Copy)]
+pub(super) struct Call<'a> {
+    pub(super) row: &'static Row,
+    pub(super) args: Args<'a>,
+    pub(super) hash: KeyHash,
+    /// The client, if its connection lives here.
+    pub(super) caller: Option<ClientIndex>,
+}
+
+impl Parts {
+    /// Batches kept for their next use.
+    const BATCH_COUNT_MAX: usize = 256;
+
+    /// Runs one command, or the next slice of one.
+    #[inline]
+    pub(super) fn run(
+        &mut self,
+        call: Call<'_>,
+        now: Now,
+        resume: &mut Resume,
+        reply: &mut Reply<'_>,
+    ) -> Status {
+        let Run::Shard(run) = call.row.run else {
+            unreachable!("only shard rows are routed")
+        };
+        let large = large_argument(call);
+        if let Some(value) = large
+            && self.shard.stage(value, TURN_LEN_BYTES_MAX) == Ok(false)
+        {
+            return Status::Again;
+        }
+        let mut context = Context {
+            shard: &mut self.shard,
+            core: &mut self.core,
+            now,
+            hash: call.hash,
+            resume,
+            caller: call.caller,
+        };
+        running::set_command(call.row.name);
+        let status = run(&mut context, call.args, reply);
+        running::set_command("");
+        if let Some(value) = large {
+            self.shard.unstage(value);
+        }
+        status
+    }
+
+    /// Gives up what was copied beforehand for a command that was not done.
+    pub(super) fn give_up(&mut self, args: Args<'_>) {
+        args.iter()
+            .for_each(|argument| self.shard.unstage(argument));
+    }
+
+    /// An empty batch.
+    pub(super) fn take_batch(&mut self, ticket: Ticket) -> Box<Batch> {
+        match self.batches.pop() {
+            Some(mut batch) => {
+                batch.ticket = ticket;
+                batch
+            }
+            None => Box::new(Batch::new(ticket)),
+        }
+    }
+
+    /// Keeps a batch of this core for its next use.
+    pub(super) fn put_batch(&mut self, mut batch: Box<Batch>) {
+        batch.clear();
+        if self.batches.len() < Self::BATCH_COUNT_MAX {
+            self.batches.push(batch);
+        }
+    }
+}
+
+/// The argument that is copied, a slice at a time, to where the command will store it before it
+/// runs. Should there be no memory for it, the command finds out itself.
+#[inline]
+fn large_argument(call: Call<'_>) -> Option<&[u8]> {
+    if !call.row.flags.contains(Flags::DENYOOM) {
+        return None;
+    }
+    let is_large = |argument: &&[u8]| argument.len() >= LARGE_VALUE_LEN_BYTES_MIN;
+    call.args.iter().skip(1).filter(is_large).last()
+}

@@ -1,0 +1,197 @@
+//! Running the batches of other cores.
+//!
+//! A batch runs in one go unless it holds a long command, or its replies pass their bound. Then it
+//! is parked, and so are later batches of the same connection, so that its commands keep their
+//! order; batches of other connections pass by.
+//!
+//! | a batch that                    | is                                                      |
+//! |---------------------------------|---------------------------------------------------------|
+//! | ran to its end                  | sent back                                               |
+//! | holds a command not done yet    | kept, and goes on in the next pass                      |
+//! | has replies past its bound      | sent back unfinished; its connection is stalled until it|
+//! |                                 | comes again (`is_resumed`) or is given up               |
+//! | follows one of those            | queued behind it                                        |
+
+use std::collections::VecDeque;
+
+use super::batch::{Batch, ConnectionId};
+use super::parts::{Call, Parts};
+use crate::command::{Now, Status};
+use crate::limits::WAVE_COMMAND_COUNT;
+
+/// Batches of one core taken in one pass, so that own connections get their turn.
+const PASS_BATCH_COUNT_MAX: usize = 8;
+
+/// Batches of other cores that wait here.
+#[derive(Default)]
+pub(super) struct Service {
+    parked: Vec<Parked>,
+}
+
+/// The batches of one connection of another core, in their order.
+struct Parked {
+    core: u16,
+    connection: ConnectionId,
+    /// Its unfinished batch is with its origin.
+    is_stalled: bool,
+    queue: VecDeque<Box<Batch>>,
+}
+
+/// How a batch left off.
+#[derive(PartialEq, Eq)]
+enum Left {
+    /// Every command ran.
+    Finished,
+    /// A command wants another slice.
+    Unfinished,
+    /// The replies are past their bound.
+    Full,
+}
+
+impl Service {
+    /// Takes and runs what other cores sent, within a bound; true if there was anything.
+    pub(super) fn pass(&mut self, parts: &mut Parts, now: Now) -> bool {
+        let mut is_busy = false;
+        for core in parts.links.others() {
+            for _ in 0..PASS_BATCH_COUNT_MAX {
+                let Some(batch) = parts.links.take_request(core) else {
+                    break;
+                };
+                is_busy = true;
+                self.accept(parts, core, batch, now);
+            }
+        }
+        is_busy | self.go_on(parts, now)
+    }
+
+    fn accept(&mut self, parts: &mut Parts, core: u16, batch: Box<Batch>, now: Now) {
+        if !batch.released_runs.is_empty() {
+            batch
+                .released_runs
+                .iter()
+                .for_each(|run| parts.shard.unpin(*run));
+            parts.links.complete(core, batch);
+            return;
+        }
+        let connection = batch.ticket.connection;
+        let is_same = |parked: &Parked| parked.core == core && parked.connection == connection;
+        let Some(index) = self.parked.iter().position(is_same) else {
+            let mut parked = Parked {
+                core,
+                connection,
+                is_stalled: false,
+                queue: VecDeque::from([batch]),
+            };
+            if !parked.go_on(parts, now) {
+                self.parked.push(parked);
+            }
+            return;
+        };
+        let parked = &mut self.parked[index];
+        if batch.is_abandoned {
+            let mut parked = self.parked.swap_remove(index);
+            parked.queue.push_front(batch);
+            parked.give_up(parts);
+        } else if batch.is_resumed {
+            assert!(parked.is_stalled);
+            parked.is_stalled = false;
+            parked.queue.push_front(batch);
+        } else {
+            parked.queue.push_back(batch);
+        }
+    }
+
+    /// Gives every parked connection that can go on one slice.
+    fn go_on(&mut self, parts: &mut Parts, now: Now) -> bool {
+        let mut is_busy = false;
+        self.parked.retain_mut(|parked| {
+            if parked.is_stalled {
+                return true;
+            }
+            is_busy = true;
+            !parked.go_on(parts, now)
+        });
+        is_busy
+    }
+}
+
+impl Parked {
+    /// Runs batches in order until one is not finished; true when none is left.
+    fn go_on(&mut self, parts: &mut Parts, now: Now) -> bool {
+        while let Some(mut batch) = self.queue.pop_front() {
+            match batch.run(parts, now) {
+                Left::Finished => parts.links.complete(self.core, batch),
+                Left::Unfinished => {
+                    self.queue.push_front(batch);
+                    return false;
+                }
+                Left::Full => {
+                    self.is_stalled = true;
+                    parts.links.complete(self.core, batch);
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    /// Sends everything back as it is: the connection is gone.
+    fn give_up(mut self, parts: &mut Parts) {
+        for mut batch in self.queue.drain(..) {
+            batch.is_abandoned = true;
+            parts.links.complete(self.core, batch);
+        }
+    }
+}
+
+impl Batch {
+    /// Runs commands until the end, a long command or the bound of the replies.
+    fn run(&mut self, parts: &mut Parts, now: Now) -> Left {
+        parts.core.stats.batches_served += 1;
+        while self.ran < self.commands.len() {
+            if self.ran.is_multiple_of(WAVE_COMMAND_COUNT) {
+                self.prefetch(parts);
+            }
+            if self.replies.bytes.len() >= self.reply_len_bytes_max {
+                return Left::Full;
+            }
+            if self.run_next(parts, now) == Status::Again {
+                return Left::Unfinished;
+            }
+        }
+        Left::Finished
+    }
+
+    fn run_next(&mut self, parts: &mut Parts, now: Now) -> Status {
+        let command = self.commands[self.ran];
+        let mut replies = std::mem::take(&mut self.replies);
+        let mut resume = self.resume;
+        let call = Call {
+            row: command.row,
+            args: self.args(command),
+            hash: command.hash,
+            caller: None,
+        };
+        let status = parts.run(call, now, &mut resume, &mut replies.reply(self.protocol));
+        self.replies = replies;
+        self.resume = resume;
+        if status == Status::Done {
+            let start = self.ends.last().copied().unwrap_or(0);
+            parts.core.stats.command_errors += u64::from(self.replies.is_error_at(start));
+            self.ran += 1;
+            self.ends.push(self.replies.bytes.len());
+            self.element_count = std::mem::take(&mut self.resume).count;
+        }
+        status
+    }
+
+    /// Asks for the memory that the next commands need.
+    fn prefetch(&self, parts: &Parts) {
+        let rest = &self.commands[self.ran..];
+        let wave = &rest[..rest.len().min(WAVE_COMMAND_COUNT)];
+        wave.iter()
+            .for_each(|command| parts.shard.prefetch_bucket(command.hash));
+        wave.iter()
+            .for_each(|command| parts.shard.prefetch_record(command.hash));
+    }
+}

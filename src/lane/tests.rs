@@ -1,0 +1,336 @@
+//! What a lane does in situations that dice rarely throw: bounds reached, batches held back, and
+//! connections that go while other cores still work for them.
+
+use std::sync::Arc;
+
+use super::{ConnectionId, Lane, Links, Options, Peer, Turn};
+use crate::command::{Core, Facts, Now, Settings, Shared};
+use crate::hash::{Hasher, cluster_slot, shard_of_slot};
+use crate::limits::{BATCH_REPLY_LEN_BYTES_MAX, OUTPUT_PAUSE_LEN_BYTES, RING_CAPACITY};
+use crate::region::{Region, RegionOptions};
+use crate::shard::Shard;
+
+const NOW: Now = Now {
+    unix_us: 1_700_000_000_000_000,
+};
+
+/// `count` lanes with their shards in a region of 256 MiB.
+pub(super) fn lanes(count: u16, seed: u64) -> Vec<Lane> {
+    let options = RegionOptions {
+        maxmemory_bytes: 256 << 20,
+        shard_count: usize::from(count),
+    };
+    let region = Arc::new(Region::anonymous(options).expect("memory for a test"));
+    let hasher = Hasher::new([seed, 2, 3, 4]);
+    let facts = Arc::new(Facts {
+        core_count: count,
+        ..Facts::default()
+    });
+    let shared = Arc::new(Shared::new(count));
+    let lane = |(id, links)| {
+        let shard = Shard::new(Arc::clone(&region), id, hasher.clone()).expect("room");
+        let (facts, shared) = (Arc::clone(&facts), Arc::clone(&shared));
+        let core = Core::new(id, Settings::default(), facts, shared, seed + u64::from(id));
+        Lane::new(Options {
+            shard,
+            core,
+            links,
+            region: Arc::clone(&region),
+            hasher: hasher.clone(),
+        })
+    };
+    (0u16..).zip(Links::mesh(count)).map(lane).collect()
+}
+
+/// A key that `shard` of two owns.
+fn key_of(shard: u16, number: usize) -> String {
+    (0..)
+        .map(|salt| format!("key:{number}:{salt}"))
+        .find(|key| shard_of_slot(cluster_slot(key.as_bytes()), 2) == shard)
+        .expect("half of all keys are")
+}
+
+fn send(lane: &mut Lane, id: ConnectionId, mut bytes: &[u8]) {
+    while !bytes.is_empty() {
+        let room = lane.receive_buffer(id);
+        let len_bytes = room.len().min(bytes.len());
+        assert!(len_bytes > 0, "a connection goes on receiving");
+        room[..len_bytes].copy_from_slice(&bytes[..len_bytes]);
+        lane.received(id, len_bytes);
+        bytes = &bytes[len_bytes..];
+    }
+}
+
+fn command(arguments: &[&[u8]]) -> Vec<u8> {
+    let mut bytes = format!("*{}\r\n", arguments.len()).into_bytes();
+    for argument in arguments {
+        bytes.extend_from_slice(format!("${}\r\n", argument.len()).as_bytes());
+        bytes.extend_from_slice(argument);
+        bytes.extend_from_slice(b"\r\n");
+    }
+    bytes
+}
+
+/// Takes all output there is.
+fn take(lane: &mut Lane, id: ConnectionId, into: &mut Vec<u8>) {
+    loop {
+        let len_bytes = lane.unsent(id).len();
+        if len_bytes == 0 {
+            return;
+        }
+        into.extend_from_slice(lane.unsent(id));
+        lane.sent(id, len_bytes);
+    }
+}
+
+/// Runs everything, taking the output of `id` of the first lane, until it has `len_bytes`.
+fn run_until(lanes: &mut [Lane], id: ConnectionId, len_bytes: usize) -> Vec<u8> {
+    let mut output = Vec::new();
+    for _ in 0..100_000 {
+        lanes[0].turn(id, NOW);
+        take(&mut lanes[0], id, &mut output);
+        lanes.iter_mut().for_each(|lane| {
+            lane.exchange(NOW);
+        });
+        if output.len() >= len_bytes {
+            return output;
+        }
+    }
+    panic!("{} of {len_bytes} bytes after 100,000 rounds", output.len());
+}
+
+/// Two lanes, a connection to the first, and a value of 200 KiB on the second.
+fn with_long_value_elsewhere() -> (Vec<Lane>, ConnectionId, String, Vec<u8>) {
+    let mut lanes = lanes(2, 11);
+    let id = lanes[0].connect(Peer::default(), NOW);
+    let (key, value) = (key_of(1, 0), vec![b'v'; 200 << 10]);
+    send(
+        &mut lanes[0],
+        id,
+        &command(&[b"SET", key.as_bytes(), &value]),
+    );
+    assert_eq!(run_until(&mut lanes, id, 5), b"+OK\r\n");
+    (lanes, id, key, value)
+}
+
+#[test]
+fn replies_past_the_bound_of_a_batch_come_in_several_and_all_of_them() {
+    let (mut lanes, id, key, value) = with_long_value_elsewhere();
+    let request = command(&[b"GET", key.as_bytes()]);
+    let mut expected = format!("${}\r\n", value.len()).into_bytes();
+    expected.extend_from_slice(&value);
+    expected.extend_from_slice(b"\r\n");
+    for _ in 0..100 {
+        send(&mut lanes[0], id, &request);
+    }
+    let output = run_until(&mut lanes, id, expected.len() * 100);
+    assert!(output.chunks(expected.len()).all(|reply| reply == expected));
+    assert_eq!(output.len(), expected.len() * 100);
+}
+
+#[test]
+fn a_client_that_does_not_read_is_owed_a_bounded_amount() {
+    let (mut lanes, id, key, value) = with_long_value_elsewhere();
+    let request = command(&[b"GET", key.as_bytes()]);
+    for _ in 0..2000 {
+        send(&mut lanes[0], id, &request);
+    }
+    let mut turn = Turn::More;
+    for _ in 0..1000 {
+        turn = lanes[0].turn(id, NOW);
+        lanes.iter_mut().for_each(|lane| {
+            lane.exchange(NOW);
+        });
+    }
+    assert_eq!(turn, Turn::OutputFull);
+    let owed = lanes[0]
+        .core()
+        .clients
+        .iter()
+        .map(|(_, session)| session.output_len_bytes);
+    let owed: usize = owed.sum();
+    assert!(owed >= OUTPUT_PAUSE_LEN_BYTES);
+    assert!(owed <= OUTPUT_PAUSE_LEN_BYTES + BATCH_REPLY_LEN_BYTES_MAX + 2 * value.len());
+    let output = run_until(&mut lanes, id, 2000 * value.len());
+    assert!(output.len() > 2000 * value.len());
+}
+
+#[test]
+fn a_connection_that_goes_while_its_batch_is_held_back_leaves_nothing_behind() {
+    let (mut lanes, id, key, _) = with_long_value_elsewhere();
+    for _ in 0..3000 {
+        send(&mut lanes[0], id, &command(&[b"GET", key.as_bytes()]));
+    }
+    for _ in 0..20 {
+        lanes[0].turn(id, NOW);
+        lanes[1].exchange(NOW);
+        lanes[0].exchange(NOW);
+    }
+    lanes[0].disconnect(id);
+    for _ in 0..20 {
+        lanes[1].exchange(NOW);
+        lanes[0].exchange(NOW);
+    }
+    assert!(lanes.iter().all(Lane::is_quiet));
+    assert!(lanes[0].core().clients.is_empty());
+    let next = lanes[0].connect(Peer::default(), NOW);
+    send(&mut lanes[0], next, &command(&[b"STRLEN", key.as_bytes()]));
+    assert_eq!(run_until(&mut lanes, next, 9), b":204800\r\n");
+}
+
+#[test]
+fn more_batches_than_a_ring_holds_wait_for_room() {
+    let mut lanes = lanes(2, 12);
+    let count = RING_CAPACITY * 3;
+    let ids: Vec<ConnectionId> = (0..count)
+        .map(|_| lanes[0].connect(Peer::default(), NOW))
+        .collect();
+    for (number, id) in ids.iter().enumerate() {
+        let key = key_of(1, number);
+        send(
+            &mut lanes[0],
+            *id,
+            &command(&[b"SET", key.as_bytes(), b"v"]),
+        );
+        assert!(matches!(
+            lanes[0].turn(*id, NOW),
+            Turn::Idle | Turn::Waiting
+        ));
+    }
+    lanes[0].disconnect(ids[count - 1]);
+    let mut answered = vec![Vec::new(); count];
+    for _ in 0..100 {
+        lanes[1].exchange(NOW);
+        lanes[0].exchange(NOW);
+        let mut ready = Vec::new();
+        lanes[0].take_ready(&mut ready);
+        for id in ready {
+            lanes[0].turn(id, NOW);
+        }
+    }
+    for (id, output) in ids.iter().zip(&mut answered).take(count - 1) {
+        take(&mut lanes[0], *id, output);
+        assert_eq!(output, b"+OK\r\n");
+    }
+    assert!(lanes[0].is_quiet());
+}
+
+#[test]
+fn a_large_value_for_another_shard_is_copied_in_slices_and_later_commands_wait_for_it() {
+    let mut lanes = lanes(2, 13);
+    let id = lanes[0].connect(Peer::default(), NOW);
+    let (key, other) = (key_of(1, 0), key_of(1, 1));
+    let value: Vec<u8> = (0..5 << 20).map(|i: u32| i.to_le_bytes()[1]).collect();
+    send(
+        &mut lanes[0],
+        id,
+        &command(&[b"SET", key.as_bytes(), &value]),
+    );
+    send(&mut lanes[0], id, &command(&[b"STRLEN", key.as_bytes()]));
+    let second = lanes[0].connect(Peer::default(), NOW);
+    send(
+        &mut lanes[0],
+        second,
+        &command(&[b"SET", other.as_bytes(), b"small"]),
+    );
+    lanes[0].turn(id, NOW);
+    lanes[1].exchange(NOW);
+    lanes[0].turn(second, NOW);
+    lanes[1].exchange(NOW);
+    lanes[0].exchange(NOW);
+    lanes[0].turn(second, NOW);
+    assert_eq!(
+        lanes[0].unsent(second),
+        b"+OK\r\n",
+        "others pass a long command by"
+    );
+    assert_eq!(run_until(&mut lanes, id, 15), b"+OK\r\n:5242880\r\n");
+    send(&mut lanes[0], id, &command(&[b"GET", key.as_bytes()]));
+    let output = run_until(&mut lanes, id, value.len() + 12);
+    assert!(output[10..].starts_with(&value));
+    assert!(output.ends_with(b"\r\n"));
+}
+
+#[test]
+fn two_large_values_on_their_way_to_one_shard_both_arrive() {
+    let mut lanes = lanes(2, 14);
+    let ids: Vec<_> = (0..2)
+        .map(|_| lanes[0].connect(Peer::default(), NOW))
+        .collect();
+    let value = vec![b'x'; 4 << 20];
+    for (number, id) in ids.iter().enumerate() {
+        let key = key_of(0, number);
+        send(
+            &mut lanes[0],
+            *id,
+            &command(&[b"SET", key.as_bytes(), &value]),
+        );
+    }
+    for _ in 0..20 {
+        for id in &ids {
+            lanes[0].turn(*id, NOW);
+        }
+    }
+    assert!(ids.iter().all(|id| lanes[0].unsent(*id) == b"+OK\r\n"));
+}
+
+#[test]
+fn an_end_of_input_closes_after_what_was_received_is_answered() {
+    let mut lanes = lanes(2, 15);
+    let id = lanes[0].connect(Peer::default(), NOW);
+    let key = key_of(1, 0);
+    send(&mut lanes[0], id, &command(&[b"SET", key.as_bytes(), b"v"]));
+    send(&mut lanes[0], id, b"*2\r\n$3\r\nGE");
+    lanes[0].received_end(id);
+    assert_eq!(lanes[0].turn(id, NOW), Turn::Waiting);
+    lanes[1].exchange(NOW);
+    lanes[0].exchange(NOW);
+    assert_eq!(lanes[0].turn(id, NOW), Turn::Finished);
+    assert_eq!(lanes[0].unsent(id), b"+OK\r\n");
+}
+
+#[test]
+fn a_protocol_error_is_answered_after_everything_before_it_and_closes() {
+    let mut lanes = lanes(2, 16);
+    let id = lanes[0].connect(Peer::default(), NOW);
+    let key = key_of(1, 0);
+    send(&mut lanes[0], id, &command(&[b"SET", key.as_bytes(), b"v"]));
+    send(&mut lanes[0], id, b"*1\r\n!bad\r\nPING\r\n");
+    lanes[0].turn(id, NOW);
+    lanes[1].exchange(NOW);
+    lanes[0].exchange(NOW);
+    assert_eq!(lanes[0].turn(id, NOW), Turn::Finished);
+    let mut output = Vec::new();
+    take(&mut lanes[0], id, &mut output);
+    assert_eq!(
+        output,
+        b"+OK\r\n-ERR Protocol error: expected '$', got '!'\r\n"
+    );
+}
+
+#[test]
+fn a_rename_to_another_shard_is_finished_although_its_client_has_gone() {
+    let mut lanes = lanes(2, 17);
+    let id = lanes[0].connect(Peer::default(), NOW);
+    let (source, target) = (key_of(0, 0), key_of(1, 0));
+    let value = vec![b'r'; 3 << 20];
+    send(
+        &mut lanes[0],
+        id,
+        &command(&[b"SET", source.as_bytes(), &value]),
+    );
+    assert_eq!(run_until(&mut lanes, id, 5), b"+OK\r\n");
+    send(
+        &mut lanes[0],
+        id,
+        &command(&[b"RENAME", source.as_bytes(), target.as_bytes()]),
+    );
+    assert_eq!(lanes[0].turn(id, NOW), Turn::Waiting);
+    lanes[0].disconnect(id);
+    for _ in 0..20 {
+        lanes[1].exchange(NOW);
+        lanes[0].exchange(NOW);
+    }
+    assert!(lanes[0].core().clients.is_empty());
+    assert_eq!((lanes[0].shard().len(), lanes[1].shard().len()), (0, 1));
+}
