@@ -1,0 +1,53 @@
+//! `coremap-bench`: the instruments that every number about Coremap comes from.
+//!
+//! - `load` drives one running server and prints one CSV line.
+//! - `compare` starts Coremap and redis-server in turn on the same core, measures both with the
+//!   same load and writes a record: summary, raw lines, command and machine.
+//!
+//! The path of a measurement: `workload` builds the requests, `client` moves bytes over
+//! non-blocking sockets and checks every reply, `load` runs the threads and their phases,
+//! `process` starts servers and reads what they cost, `record` writes it down.
+//!
+//! Not here: open-loop load (latency at a fixed rate). This load is closed: a connection sends
+//! its next batch when the last reply of the one before has arrived, so its latencies say what
+//! a batch took, not what a queue of users would have seen.
+
+mod client;
+mod clock;
+mod compare;
+mod load;
+mod machine;
+mod process;
+mod record;
+mod workload;
+
+use argh::FromArgs;
+
+/// Measure Coremap and its peers.
+#[derive(FromArgs)]
+struct Arguments {
+    #[argh(subcommand)]
+    instrument: Instrument,
+}
+
+#[derive(FromArgs)]
+#[argh(subcommand)]
+enum Instrument {
+    Load(load::Options),
+    Compare(compare::Options),
+}
+
+fn main() -> std::process::ExitCode {
+    let arguments: Arguments = argh::from_env();
+    let outcome = match arguments.instrument {
+        Instrument::Load(options) => load::main(&options),
+        Instrument::Compare(options) => compare::main(&options),
+    };
+    match outcome {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(reason) => {
+            eprintln!("error: {reason}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}

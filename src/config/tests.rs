@@ -1,0 +1,123 @@
+//! The table of settings as users meet it.
+
+use super::*;
+
+fn set(config: &mut Config, name: &str, value: &str) -> Result<Applied, Error> {
+    config.set(name, &[value.to_owned()])
+}
+
+#[test]
+fn sizes_are_read_as_redis_reads_them() {
+    for (text, bytes) in [
+        ("1048576", 1 << 20),
+        ("3k", 3_000),
+        ("3kb", 3 << 10),
+        ("2MB", 2 << 20),
+        ("4GiB", 4 << 30),
+    ] {
+        assert_eq!(value::size_bytes(text).unwrap(), bytes, "{text}");
+    }
+    for text in ["", "gb", "-1", "1.5gb", "1tb", "1 gb", "99999999999999gb"] {
+        assert!(value::size_bytes(text).is_err(), "{text}");
+    }
+    assert_eq!(value::size_text(4 << 30), "4gb");
+    assert_eq!(value::size_text(1_000_000), "1000000");
+}
+
+#[test]
+fn lists_of_cpus_keep_their_order_and_name_each_once() {
+    assert_eq!(value::cpus("3,0-2").unwrap(), [3, 0, 1, 2]);
+    for text in ["a", "1-", "3-1", "1,1", "0-100000", "1,,2"] {
+        assert!(value::cpus(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn what_print_config_shows_reads_back_as_the_same_configuration() {
+    let mut config = Config::default();
+    for (name, value) in [
+        ("port", "7001"),
+        ("bind", "10.0.0.1 -::1"),
+        ("requirepass", "a b\"c"),
+        ("maxmemory", "3gb"),
+        ("shards", "3"),
+        ("cpus", "1,0"),
+        ("unixsocket", "/tmp/a socket"),
+        ("unixsocketperm", "770"),
+        ("protected-mode", "no"),
+    ] {
+        assert_eq!(set(&mut config, name, value).unwrap(), Applied::Set);
+    }
+    let mut read_back = Config::default();
+    let path = std::env::temp_dir().join(format!("coremap-config-{}", std::process::id()));
+    std::fs::write(&path, config.to_string()).unwrap();
+    assert_eq!(read_back.read_file(&path).unwrap(), Vec::<String>::new());
+    std::fs::remove_file(&path).unwrap();
+    config.config_file = read_back.config_file.clone();
+    assert_eq!(read_back, config);
+}
+
+#[test]
+fn the_defaults_read_back_as_the_defaults() {
+    let mut config = Config::default();
+    for line in Config::default().to_string().lines() {
+        let (name, value) = line.split_once(' ').unwrap();
+        let values: Vec<_> = value
+            .split(' ')
+            .map(|word| word.trim_matches('"').to_owned())
+            .collect();
+        config.set(name, &values).unwrap();
+    }
+    config.bind = None;
+    assert_eq!(config, Config::default());
+}
+
+#[test]
+fn values_out_of_range_are_refused_with_the_range() {
+    let mut config = Config::default();
+    for (name, value, reason) in [
+        (
+            "port",
+            "65536",
+            "port: '65536' is not a number from 0 to 65535",
+        ),
+        (
+            "maxclients",
+            "0",
+            "maxclients: '0' is not a number from 1 to",
+        ),
+        ("maxmemory", "1kb", "maxmemory: 1kb is not from"),
+        (
+            "protected-mode",
+            "maybe",
+            "protected-mode: 'maybe' is neither yes nor no",
+        ),
+        (
+            "maxmemory-policy",
+            "allkeys-lru",
+            "maxmemory-policy: 'allkeys-lru' is not there yet",
+        ),
+        (
+            "unixsocketperm",
+            "8",
+            "unixsocketperm: '8' is not an octal permission",
+        ),
+        ("bind", "", "bind: needs an address"),
+    ] {
+        let error = set(&mut config, name, value).unwrap_err();
+        assert!(error.to_string().starts_with(reason), "{error}");
+        assert_eq!(error.exit_code(), 2);
+    }
+    let error = config
+        .set("port", &["1".to_owned(), "2".to_owned()])
+        .unwrap_err();
+    assert_eq!(error.to_string(), "port: takes one value, not 2");
+}
+
+#[test]
+fn a_misspelt_name_gets_the_nearest_one_and_nonsense_gets_none() {
+    assert_eq!(nearest_name("maxclient"), Some("maxclients"));
+    assert_eq!(nearest_name("max-memory"), Some("maxmemory"));
+    assert_eq!(nearest_name("quux"), None);
+    assert_eq!(edit_distance("kitten", "sitting"), 3);
+}

@@ -1,0 +1,167 @@
+//! Accepting connections: who may connect, and which core serves whom.
+//!
+//! Every core has a listener of its own for each address, and the kernel spreads connections over
+//! them by a hash, which is bad at few connections: two of them share a core every second time. So
+//! whoever accepts hands the socket to the core with the fewest.
+//!
+//! The listener's readiness comes from the executor, the accepting is done here: the runtime's own
+//! accept takes four calls, and hides why it failed.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use futures_io::AsyncRead;
+use glommio::timer::Timer;
+
+use super::connection::ConnectionTask;
+use super::control::{Address, Handed};
+use super::engine::{Engine, Stage};
+use super::{log, socket};
+use crate::command::{DENIED, MAXCLIENTS_REACHED};
+use crate::limits::ACCEPT_BACKOFF_MS;
+
+/// A listener, with the path of its socket if it is a unix one.
+#[derive(Debug)]
+pub(super) struct Listener {
+    pub(super) socket: OwnedFd,
+    pub(super) unix_path: Option<String>,
+}
+
+/// Accepts until the server stops.
+pub(super) async fn accept_all(engine: Rc<Engine>, listener: Rc<Listener>) {
+    let mut spare = Spare::new();
+    while engine.stage() == Stage::Running {
+        match socket::accept(&listener.socket) {
+            Ok(socket) => admit(&engine, socket, &listener),
+            Err(error) => match error.raw_os_error() {
+                Some(libc::EAGAIN) => ready(&listener.socket).await,
+                Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
+                    spare.refuse_one(&listener.socket, &error);
+                    Timer::new(Duration::from_millis(ACCEPT_BACKOFF_MS)).await;
+                }
+                // The connection died while it waited, or the network hiccuped: the next, please.
+                Some(libc::ECONNABORTED | libc::EINTR | libc::EPROTO | libc::ENETDOWN) => {}
+                _ if engine.stage() != Stage::Running => return,
+                _ => {
+                    log::line(format_args!("cannot accept connections: {error}"));
+                    Timer::new(Duration::from_millis(ACCEPT_BACKOFF_MS)).await;
+                }
+            },
+        }
+    }
+}
+
+/// Waits until the listener has a connection (or is shut down).
+async fn ready(listener: &OwnedFd) {
+    // A stream polls for readiness as soon as it is made. Receiving from a listener then fails,
+    // which is fine: that it was tried says that the poll has fired.
+    let Ok(watched) = listener.try_clone() else {
+        Timer::new(Duration::from_millis(ACCEPT_BACKOFF_MS)).await;
+        return;
+    };
+    let mut stream = socket::into_stream(watched);
+    std::future::poll_fn(
+        |context| match Pin::new(&mut stream).poll_read(context, &mut [0]) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(_) => Poll::Ready(()),
+        },
+    )
+    .await;
+}
+
+/// Checks a new connection and gives it to a core.
+fn admit(engine: &Rc<Engine>, socket: OwnedFd, listener: &Listener) {
+    let Some(address) = address(&socket, listener) else {
+        return; // Gone already.
+    };
+    let lane = engine.lane.borrow();
+    let core = lane.core();
+    let settings = &core.settings;
+    let refusal =
+        if settings.protected_mode && settings.requirepass.is_empty() && !address.is_loopback {
+            Some(DENIED)
+        } else if core.shared.client_count() >= settings.maxclients {
+            Some(MAXCLIENTS_REACHED)
+        } else {
+            None
+        };
+    let target = core.shared.least_loaded_core();
+    if refusal.is_none() {
+        core.shared.admit(target, u64::MAX);
+        if !address.is_unix {
+            let keepalive_s = u32::try_from(settings.tcp_keepalive_s).unwrap_or(u32::MAX);
+            // Fails only when the peer has gone already, which the first receive will tell.
+            _ = socket::tune_tcp(&socket, keepalive_s);
+        }
+    }
+    drop(lane);
+    match refusal {
+        Some(text) => refuse(engine, &socket, text),
+        None if target == engine.id => ConnectionTask::spawn(engine, Handed { socket, address }),
+        None => engine.control.hand_over(target, Handed { socket, address }),
+    }
+}
+
+fn refuse(engine: &Engine, socket: &OwnedFd, text: &str) {
+    engine
+        .lane
+        .borrow_mut()
+        .core_mut()
+        .stats
+        .connections_rejected += 1;
+    _ = socket::send(socket, format!("-{text}\r\n").as_bytes());
+    socket::shutdown(socket.as_fd());
+}
+
+fn address(socket: &OwnedFd, listener: &Listener) -> Option<Address> {
+    if let Some(path) = &listener.unix_path {
+        let text = format!("{path}:0");
+        return Some(Address {
+            peer: text.clone(),
+            local: text,
+            is_unix: true,
+            is_loopback: true,
+        });
+    }
+    let peer = socket::peer_address(socket)?;
+    let local = socket::local_address(socket)?;
+    Some(Address {
+        peer: peer.to_string(),
+        local: local.to_string(),
+        is_unix: false,
+        is_loopback: peer.ip().is_loopback(),
+    })
+}
+
+/// A descriptor kept in reserve. When there is none left, it is given up for a moment to accept
+/// and close one connection: the client learns that it was refused, instead of waiting in a queue
+/// that nobody serves.
+struct Spare {
+    file: Option<File>,
+    has_logged: bool,
+}
+
+impl Spare {
+    fn new() -> Self {
+        Self {
+            file: File::open("/dev/null").ok(),
+            has_logged: false,
+        }
+    }
+
+    fn refuse_one(&mut self, listener: &OwnedFd, error: &io::Error) {
+        if !std::mem::replace(&mut self.has_logged, true) {
+            log::line(format_args!(
+                "refusing connections: {error}; raise `ulimit -n`"
+            ));
+        }
+        self.file = None;
+        drop(socket::accept(listener));
+        self.file = File::open("/dev/null").ok();
+    }
+}

@@ -1,0 +1,225 @@
+//! From a configuration and a host to the parts of a server: what depends on the host is resolved
+//! here, once, and everything below gets numbers.
+
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use glommio::GlommioError;
+
+use super::clock::Clock;
+use super::control::Control;
+use super::{host, log, probe, socket};
+use crate::command::{Core, Facts, Settings, Shared};
+use crate::config::Config;
+use crate::error::Error;
+use crate::hash::Hasher;
+use crate::lane::{Links, Options};
+use crate::limits::{DESCRIPTORS_OF_PROCESS, DESCRIPTORS_PER_CORE, MAXMEMORY_DEFAULT_PERCENT};
+use crate::region::{Region, RegionOptions};
+use crate::shard::Shard;
+
+/// What a configuration means on this host.
+#[derive(Debug)]
+pub(super) struct Plan {
+    /// The CPU of each core; one may serve several.
+    pub(super) cpus: Vec<usize>,
+    pub(super) maxmemory_bytes: u64,
+    maxmemory_default_bytes: u64,
+    /// Where that number came from, for the log.
+    pub(super) maxmemory_source: String,
+    maxclients: u32,
+    host_memory_bytes: u64,
+}
+
+impl Plan {
+    pub(super) fn core_count(&self) -> usize {
+        self.cpus.len()
+    }
+
+    /// The CPUs for the log, each once.
+    pub(super) fn cpus_text(&self) -> String {
+        let mut cpus = self.cpus.clone();
+        cpus.sort_unstable();
+        cpus.dedup();
+        cpus.iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(",")
+    }
+}
+
+/// Resolves what the configuration leaves to the host.
+pub(super) fn plan(config: &Config) -> Result<Plan, Error> {
+    let allowed = host::cpus(config.cpus.as_deref())?;
+    let core_count = config.shards.map_or(allowed.len(), usize::from);
+    let cpus: Vec<usize> = allowed.into_iter().cycle().take(core_count).collect();
+    let (host_memory_bytes, limit_name) = host::memory_bytes();
+    let maxmemory_default_bytes = host_memory_bytes / 100 * MAXMEMORY_DEFAULT_PERCENT;
+    let (maxmemory_bytes, maxmemory_source) = match config.maxmemory_bytes {
+        Some(bytes) => (bytes, "as configured".to_owned()),
+        None => (
+            maxmemory_default_bytes,
+            format!("{MAXMEMORY_DEFAULT_PERCENT} % of {limit_name}"),
+        ),
+    };
+    let maxclients = fit_descriptors(config.maxclients, core_count)?;
+    Ok(Plan {
+        cpus,
+        maxmemory_bytes,
+        maxmemory_default_bytes,
+        maxmemory_source,
+        maxclients,
+        host_memory_bytes,
+    })
+}
+
+/// Raises the limit of descriptors to what `maxclients` needs, or else lowers `maxclients`.
+fn fit_descriptors(maxclients: u32, core_count: usize) -> Result<u32, Error> {
+    let reserve = DESCRIPTORS_OF_PROCESS + DESCRIPTORS_PER_CORE * core_count as u64;
+    let limit = probe::raise_descriptors(u64::from(maxclients) + reserve);
+    let possible = u32::try_from(limit.saturating_sub(reserve)).unwrap_or(u32::MAX);
+    if possible == 0 {
+        return Err(Error::Start(format!(
+            "{limit} open files are too few for {core_count} shards; raise `ulimit -n`, or \
+             LimitNOFILE= in the service file"
+        )));
+    }
+    if possible < maxclients {
+        log::line(format_args!(
+            "warning: maxclients is {possible} instead of {maxclients}: the limit of open files \
+             is {limit}; raise `ulimit -n`, or LimitNOFILE= in the service file"
+        ));
+    }
+    Ok(maxclients.min(possible))
+}
+
+/// What the lanes of all cores are made of: linked, in one region.
+pub(super) fn lanes(
+    config: &Config,
+    plan: &Plan,
+    addresses: &[SocketAddr],
+) -> Result<Vec<Options>, Error> {
+    let core_count = u16::try_from(plan.core_count()).expect("limits: at most SHARD_COUNT_MAX");
+    let mut seeds = [0; 4];
+    for seed in &mut seeds {
+        *seed = random_u64()?;
+    }
+    let hasher = Hasher::new(seeds);
+    let region = Arc::new(Region::anonymous(RegionOptions {
+        maxmemory_bytes: plan.maxmemory_bytes,
+        shard_count: plan.core_count(),
+    })?);
+    let port = addresses.first().map_or(0, SocketAddr::port);
+    let settings = settings(config, plan, port);
+    let facts = Arc::new(facts(config, plan, port)?);
+    let shared = Arc::new(Shared::new(core_count));
+    let mut lanes = Vec::with_capacity(plan.core_count());
+    for (id, links) in (0..).zip(Links::mesh(core_count)) {
+        let core = Core::new(
+            id,
+            settings.clone(),
+            Arc::clone(&facts),
+            Arc::clone(&shared),
+            random_u64()?,
+        );
+        let shard =
+            Shard::new(Arc::clone(&region), id, hasher.clone()).map_err(|_| too_small(plan))?;
+        lanes.push(Options {
+            shard,
+            core,
+            links,
+            region: Arc::clone(&region),
+            hasher: hasher.clone(),
+        });
+    }
+    Ok(lanes)
+}
+
+/// The region is large enough for each shard's first blocks, so this is not expected.
+fn too_small(plan: &Plan) -> Error {
+    Error::Start(format!(
+        "maxmemory is {} bytes, which is too little for {} shards",
+        plan.maxmemory_bytes,
+        plan.core_count()
+    ))
+}
+
+/// What CONFIG GET shows and CONFIG SET may change.
+fn settings(config: &Config, plan: &Plan, port: u16) -> Settings {
+    let show = |name| config.show(name);
+    Settings {
+        bind: show("bind").split(' ').map(str::to_owned).collect(),
+        port: port.into(),
+        unixsocket: config
+            .unixsocket
+            .as_ref()
+            .map_or_else(String::new, |path| path.display().to_string()),
+        unixsocketperm: config.unixsocketperm.unwrap_or(0).into(),
+        tcp_backlog: config.tcp_backlog.into(),
+        tcp_keepalive_s: config.tcp_keepalive_s.into(),
+        timeout_s: config.timeout_s.into(),
+        maxclients: plan.maxclients.into(),
+        protected_mode: config.protected_mode,
+        requirepass: config.requirepass.clone(),
+        client_query_buffer_limit_bytes: config.client_query_buffer_limit_bytes,
+        maxmemory_bytes: plan.maxmemory_bytes,
+        shards: plan.core_count() as u64,
+        cpus: plan.cpus_text(),
+        ..Settings::default()
+    }
+}
+
+fn facts(config: &Config, plan: &Plan, port: u16) -> Result<Facts, Error> {
+    let text = |path: &std::path::Path| path.display().to_string();
+    let mut run_id = String::new();
+    while run_id.len() < 40 {
+        run_id.push_str(&format!("{:016x}", random_u64()?));
+    }
+    run_id.truncate(40);
+    let clock = Clock::new();
+    Ok(Facts {
+        core_count: u16::try_from(plan.core_count()).expect("limits: at most SHARD_COUNT_MAX"),
+        cpus: plan.cpus.clone(),
+        run_id,
+        process_id: std::process::id(),
+        port,
+        config_file: config.config_file.as_deref().map_or_else(String::new, text),
+        executable: std::env::current_exe()
+            .as_deref()
+            .map_or_else(|_| String::new(), text),
+        operating_system: host::operating_system(),
+        started_at_ms: clock.unix_us(clock.moment()) / 1_000,
+        maxmemory_default_bytes: plan.maxmemory_default_bytes,
+        total_memory_bytes: plan.host_memory_bytes,
+    })
+}
+
+fn random_u64() -> Result<u64, Error> {
+    getrandom::u64().map_err(|error| Error::Start(format!("cannot get random numbers: {error}")))
+}
+
+/// The control block, and the ends of the doorbells that listen, by core.
+pub(super) fn control(core_count: usize) -> Result<(Arc<Control>, Vec<OwnedFd>), Error> {
+    let mut ringers = Vec::with_capacity(core_count);
+    let mut listeners = Vec::with_capacity(core_count);
+    for _ in 0..core_count {
+        let (ringer, listener) =
+            socket::doorbell().map_err(|error| Error::start("cannot make a doorbell", &error))?;
+        ringers.push(ringer);
+        listeners.push(listener);
+    }
+    Ok((Arc::new(Control::new(ringers)), listeners))
+}
+
+/// The line for an executor that could not be made, or ended by itself.
+pub(super) fn executor_failed(error: &GlommioError<()>) -> Error {
+    match error {
+        GlommioError::IoError(error) if error.raw_os_error() == Some(libc::ENOMEM) => Error::Start(
+            "cannot start an executor: not enough lockable memory; raise `ulimit -l`, or \
+                 LimitMEMLOCK= in the service file, or use fewer shards"
+                .to_owned(),
+        ),
+        error => Error::Start(format!("an executor failed: {error}")),
+    }
+}

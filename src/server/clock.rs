@@ -1,0 +1,91 @@
+//! The only clock of the program.
+//!
+//! A turn needs two times: the wall clock for expiries, and a monotonic one for its own length.
+//! Reading both costs two calls at its start and one at its end; instead the wall clock is kept
+//! as an offset from the monotonic clock, which the once-a-second task takes anew, so that a
+//! step of the wall clock is seen within a second and a turn reads one clock twice.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "this is the one place that reads clocks"
+)]
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// One core's clock.
+#[derive(Debug)]
+pub(crate) struct Clock {
+    started: Instant,
+    /// Wall-clock microseconds at `started`.
+    unix_us: u64,
+}
+
+/// A moment on the monotonic clock: microseconds since the clock was made.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub(crate) struct Moment {
+    us: u64,
+}
+
+impl Clock {
+    pub(crate) fn new() -> Self {
+        let mut clock = Self {
+            started: Instant::now(),
+            unix_us: 0,
+        };
+        clock.synchronize();
+        clock
+    }
+
+    /// Takes the wall clock anew.
+    pub(crate) fn synchronize(&mut self) {
+        let unix = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        self.unix_us = micros(unix).saturating_sub(self.moment().us);
+    }
+
+    /// Now, monotonic.
+    pub(crate) fn moment(&self) -> Moment {
+        Moment {
+            us: micros(self.started.elapsed()),
+        }
+    }
+
+    /// The wall clock at a moment, in microseconds since 1970.
+    pub(crate) fn unix_us(&self, moment: Moment) -> u64 {
+        self.unix_us + moment.us
+    }
+}
+
+impl Moment {
+    /// Microseconds from `earlier` to this moment.
+    pub(crate) fn us_since(self, earlier: Moment) -> u64 {
+        self.us.saturating_sub(earlier.us)
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "microseconds fit 64 bits for 500,000 years"
+)]
+fn micros(duration: Duration) -> u64 {
+    duration.as_micros() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wall_clock_follows_the_monotonic_one() {
+        let clock = Clock::new();
+        let moment = clock.moment();
+        let unix_us = micros(SystemTime::now().duration_since(UNIX_EPOCH).unwrap());
+        assert!(unix_us.abs_diff(clock.unix_us(moment)) < 1_000_000);
+        let later = clock.moment();
+        assert_eq!(
+            clock.unix_us(later) - clock.unix_us(moment),
+            later.us_since(moment)
+        );
+        assert_eq!(moment.us_since(later), 0);
+    }
+}

@@ -1,0 +1,139 @@
+//! What the cores' threads and the one that started them share: mailboxes, doorbells, the order
+//! to stop. None of it is on a request's path.
+
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+use std::sync::Mutex;
+
+use super::socket;
+use crate::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// A connection on its way to the core that will serve it.
+#[derive(Debug)]
+pub(super) struct Handed {
+    pub(super) socket: OwnedFd,
+    pub(super) address: Address,
+}
+
+/// Who connected, and where.
+#[derive(Clone, Debug)]
+pub(super) struct Address {
+    pub(super) peer: String,
+    pub(super) local: String,
+    pub(super) is_unix: bool,
+    pub(super) is_loopback: bool,
+}
+
+/// Shared by all threads of one server.
+#[derive(Debug)]
+pub(super) struct Control {
+    cores: Vec<Core>,
+    is_stopping: AtomicBool,
+    /// Cores without connections and batches, while stopping.
+    drained_count: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Core {
+    mail: Mutex<VecDeque<Handed>>,
+    has_mail: AtomicBool,
+    doorbell: OwnedFd,
+}
+
+impl Control {
+    /// Control of the cores that listen at the other ends of `doorbells`.
+    pub(super) fn new(doorbells: Vec<OwnedFd>) -> Self {
+        let core = |doorbell| Core {
+            mail: Mutex::default(),
+            has_mail: AtomicBool::new(false),
+            doorbell,
+        };
+        Self {
+            cores: doorbells.into_iter().map(core).collect(),
+            is_stopping: AtomicBool::new(false),
+            drained_count: AtomicU64::new(0),
+        }
+    }
+
+    /// Wakes a core. A doorbell that is full of rings already needs no other.
+    pub(super) fn ring(&self, core: u16) {
+        _ = socket::send(&self.cores[usize::from(core)].doorbell, &[0]);
+    }
+
+    /// Gives a connection to another core.
+    pub(super) fn hand_over(&self, core: u16, handed: Handed) {
+        let target = &self.cores[usize::from(core)];
+        target
+            .mail
+            .lock()
+            .expect("no holder panics")
+            .push_back(handed);
+        target.has_mail.store(true, Ordering::Release);
+        self.ring(core);
+    }
+
+    /// The connections given to a core since it last asked.
+    pub(super) fn take_mail(&self, core: u16) -> VecDeque<Handed> {
+        let core = &self.cores[usize::from(core)];
+        if !core.has_mail.swap(false, Ordering::AcqRel) {
+            return VecDeque::new();
+        }
+        std::mem::take(&mut *core.mail.lock().expect("no holder panics"))
+    }
+
+    /// Orders all cores to stop.
+    pub(super) fn stop(&self) {
+        self.is_stopping.store(true, Ordering::Release);
+        for core in 0..self.cores.len() {
+            self.ring(u16::try_from(core).expect("limits: a core's number fits 16 bits"));
+        }
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.is_stopping.load(Ordering::Acquire)
+    }
+
+    /// Says that a stopping core has nothing left of its own; it still serves the others.
+    pub(super) fn note_drained(&self) {
+        self.drained_count.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Whether every core has said so.
+    pub(super) fn are_all_drained(&self) -> bool {
+        self.drained_count.load(Ordering::Acquire) >= self.cores.len() as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn a_handed_connection_arrives_once_with_a_ring() {
+        let (ringer, listener) = socket::doorbell().unwrap();
+        let control = Control::new(vec![ringer]);
+        let (socket, _peer) = socket::doorbell().unwrap();
+        let address = Address {
+            peer: "10.0.0.1:1".to_owned(),
+            local: "10.0.0.2:6379".to_owned(),
+            is_unix: false,
+            is_loopback: false,
+        };
+        control.hand_over(0, Handed { socket, address });
+        assert_eq!(socket::receive(listener.as_fd(), &mut [0; 8]).unwrap(), 1);
+        assert_eq!(control.take_mail(0).len(), 1);
+        assert_eq!(control.take_mail(0).len(), 0);
+    }
+
+    #[test]
+    fn a_full_doorbell_does_not_block_who_rings() {
+        let (ringer, _listener) = socket::doorbell().unwrap();
+        let control = Control::new(vec![ringer]);
+        for _ in 0..100_000 {
+            control.ring(0);
+        }
+        control.stop();
+        assert!(control.is_stopping());
+    }
+}

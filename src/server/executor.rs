@@ -1,0 +1,237 @@
+//! What one core's thread runs, from its first task to its last.
+//!
+//! ```text
+//!   accept (per listener)   connection (per client)   inbox        wakes on: its doorbell
+//!   guard   while there is work    cron  once a second    background   while there is any    pacer
+//! ```
+//!
+//! **The guard.** The runtime can put an executor to sleep although a task is runnable: when a
+//! completion on its latency ring arrives in the moment between its look at the rings and its look at
+//! the run queue, it takes "interrupted" for "nothing to run". If a client waits for the reply and
+//! the server for the client, nothing ever wakes it. So while a core has work, a ticker fires every
+//! two milliseconds, which bounds such a sleep. Without work it slows down by halves until the
+//! once-a-second task is as good, so an idle core does not pay for it, and a sleep is never longer
+//! than a fraction of the silence before it. `tests/park.rs` fails without the guard.
+
+use std::os::fd::OwnedFd;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::task::Poll;
+use std::time::Duration;
+
+use futures_io::AsyncRead;
+use glommio::net::TcpStream;
+use glommio::timer::Timer;
+use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement, PoolPlacement};
+
+use super::accept::{self, Listener};
+use super::connection::ConnectionTask;
+use super::control::Control;
+use super::engine::{Engine, Stage};
+use super::ticker::Ticker;
+use super::{crash, process, socket};
+use crate::lane::{Lane, Options};
+use crate::limits::{GUARD_IDLE_TICKS_MAX, GUARD_RESERVE_FACTORS, STOP_DEADLINE_MS, STOP_POLL_MS};
+use crate::metrics::Sampler;
+
+/// The pace of what is done now and then.
+const EVERY_SECOND: Duration = Duration::from_secs(1);
+
+/// What a core's thread is given.
+pub(super) struct Seat {
+    pub(super) core: u16,
+    pub(super) cpu: usize,
+    pub(super) lane: Options,
+    pub(super) listeners: Vec<Listener>,
+    /// The end of its doorbell that listens.
+    pub(super) doorbell: OwnedFd,
+    pub(super) control: Arc<Control>,
+    pub(super) timing: Timing,
+    /// Where it says that it serves.
+    pub(super) ready: Sender<u16>,
+}
+
+/// How an executor is set up.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Timing {
+    pub(super) ring_depth: u32,
+    pub(super) preempt_timer: Duration,
+    /// Zero: no guard.
+    pub(super) guard_timer: Duration,
+}
+
+/// Starts a core's thread.
+pub(super) fn spawn(seat: Seat) -> glommio::Result<ExecutorJoinHandle<()>, ()> {
+    LocalExecutorBuilder::new(Placement::Fixed(seat.cpu))
+        .name("coremap")
+        // No file I/O goes through the runtime's buffers; zero is rounded up to what it needs.
+        .io_memory(0)
+        .ring_depth(seat.timing.ring_depth as usize)
+        .preempt_timer(seat.timing.preempt_timer)
+        // Or the pool's thread would share the core's CPU.
+        .blocking_thread_pool_placement(PoolPlacement::Unbound(1))
+        .spawn(move || run(seat))
+}
+
+async fn run(seat: Seat) {
+    crash::set_core(seat.core);
+    let engine = Engine::new(seat.core, seat.control, Lane::new(seat.lane));
+    let doorbell = socket::into_stream(seat.doorbell);
+    let tasks: [Pin<Box<dyn Future<Output = ()>>>; 5] = [
+        Box::pin(answer_doorbell(Rc::clone(&engine), doorbell)),
+        Box::pin(guard(Rc::clone(&engine), seat.timing.guard_timer)),
+        Box::pin(once_a_second(Rc::clone(&engine))),
+        Box::pin(work_in_background(Rc::clone(&engine))),
+        Box::pin(pace(Rc::clone(&engine))),
+    ];
+    for task in tasks {
+        glommio::spawn_local(task).detach();
+    }
+    for listener in seat.listeners {
+        let listener = engine.add_listener(listener);
+        glommio::spawn_local(accept::accept_all(Rc::clone(&engine), listener)).detach();
+    }
+    // Nobody listens any more when the start was given up.
+    _ = seat.ready.send(seat.core);
+    engine.stop.wait().await;
+    drain(&engine).await;
+}
+
+/// Serves other cores and takes handed connections; sleeps on the doorbell when there is neither.
+async fn answer_doorbell(engine: Rc<Engine>, mut doorbell: TcpStream) {
+    loop {
+        for handed in engine.control.take_mail(engine.id) {
+            ConnectionTask::spawn(&engine, handed);
+        }
+        if engine.control.is_stopping() {
+            engine.enter(Stage::Stopping);
+        }
+        if engine.exchange() {
+            engine.yield_now().await;
+            continue;
+        }
+        if !engine.lane.borrow_mut().arm_doorbell() {
+            continue;
+        }
+        engine.lane.borrow_mut().core_mut().stats.sleeps += 1;
+        rung(&engine, &mut doorbell).await;
+        engine.lane.borrow_mut().disarm_doorbell();
+    }
+}
+
+/// Waits for a ring, or for a task of this core that found messages.
+async fn rung(engine: &Engine, doorbell: &mut TcpStream) {
+    std::future::poll_fn(|context| {
+        let mut rings = [0; 64];
+        match Pin::new(&mut *doorbell).poll_read(context, &mut rings) {
+            // The other ends live as long as the server, so this is a ring; were it an error,
+            // going on would be right too, and the guard's pace.
+            Poll::Ready(_) => Poll::Ready(()),
+            Poll::Pending => engine.inbox.poll(context),
+        }
+    })
+    .await;
+}
+
+/// Bounds how long the executor can sleep on its work (see above).
+async fn guard(engine: Rc<Engine>, period: Duration) {
+    if period.is_zero() {
+        return;
+    }
+    loop {
+        engine.work.wait().await;
+        watch(&engine, period).await;
+    }
+}
+
+/// Ticks from the first work until a second after the last.
+async fn watch(engine: &Engine, base: Duration) {
+    let mut period = base;
+    let mut ticker = Ticker::new(base);
+    // Should the executor fall asleep on every tick that is set, these come later.
+    let mut reserves = GUARD_RESERVE_FACTORS.map(|factor| Ticker::new(base * factor));
+    let mut idle_ticks = 0;
+    while period < EVERY_SECOND {
+        let has_ticked = std::future::poll_fn(|context| {
+            for reserve in &mut reserves {
+                _ = reserve.poll_tick(context);
+            }
+            if ticker.poll_tick(context).is_ready() {
+                return Poll::Ready(true);
+            }
+            engine.work.poll(context).map(|()| false)
+        })
+        .await;
+        if !has_ticked || engine.take_worked() {
+            idle_ticks = 0;
+            engine.background.set();
+            if period > base {
+                period = base;
+                ticker = Ticker::new(period);
+            }
+            continue;
+        }
+        idle_ticks += 1;
+        if idle_ticks == GUARD_IDLE_TICKS_MAX {
+            idle_ticks = 0;
+            period *= 2;
+            ticker = Ticker::new(period);
+        }
+    }
+}
+
+async fn once_a_second(engine: Rc<Engine>) {
+    let mut sampler = Sampler::default();
+    let mut ticker = Ticker::new(EVERY_SECOND);
+    loop {
+        ticker.tick().await;
+        engine.begin_second();
+        engine.sweep();
+        engine.background.set();
+        let now = engine.now();
+        let mut lane = engine.lane.borrow_mut();
+        sampler.sample(&mut lane.core_mut().stats, now.unix_us);
+        if engine.id == 0 {
+            lane.core().shared.set_process_usage(process::usage());
+        }
+    }
+}
+
+async fn work_in_background(engine: Rc<Engine>) {
+    loop {
+        engine.background.wait().await;
+        while engine.background_step() {
+            engine.yield_now().await;
+        }
+    }
+}
+
+async fn pace(engine: Rc<Engine>) {
+    engine.pace().await;
+}
+
+/// Ends in order: connections finish what was received, then every core waits for the others,
+/// whose last commands it may still have to run.
+async fn drain(engine: &Rc<Engine>) {
+    let polls_max = STOP_DEADLINE_MS / STOP_POLL_MS;
+    let poll = Duration::from_millis(STOP_POLL_MS);
+    for _ in 0..polls_max {
+        if engine.connection_count() == 0 {
+            break;
+        }
+        Timer::new(poll).await;
+    }
+    engine.enter(Stage::Closing);
+    while engine.connection_count() > 0 {
+        Timer::new(poll).await;
+    }
+    engine.control.note_drained();
+    for _ in 0..polls_max {
+        if engine.control.are_all_drained() && engine.lane.borrow().is_quiet() {
+            break;
+        }
+        Timer::new(poll).await;
+    }
+}

@@ -1,0 +1,249 @@
+//! The server: one pinned thread per core, each with an executor, a lane and its listeners.
+//!
+//! ```text
+//!   Config ──► probe ──► region, shards, lanes ──► listeners ──► executors ──► ready
+//!                                                                   │
+//!                     stop (handle or signal) ──► drain ──► wait ◄──┘
+//! ```
+//!
+//! This folder is the only one that is asynchronous, reads clocks, makes system calls and writes
+//! to a log; everything below is given bytes and time. Files: start and stop (`mod`, `listen`,
+//! `probe`, `host`), what a core runs (`executor`, `engine`, `accept`, `connection`,
+//! `signal`, `ticker`), what
+//! cores share (`control`), and the edges to the system (`socket`, `clock`, `process`, `signals`,
+//! `crash`, `log`).
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use glommio::ExecutorJoinHandle;
+
+mod accept;
+mod build;
+mod clock;
+mod connection;
+mod control;
+mod crash;
+mod engine;
+mod executor;
+mod host;
+mod listen;
+mod log;
+mod probe;
+mod process;
+mod signal;
+mod signals;
+mod socket;
+mod ticker;
+
+use control::Control;
+use executor::{Seat, Timing};
+use signals::EndSignals;
+
+use crate::config::Config;
+use crate::error::Error;
+
+/// A running server.
+///
+/// ```
+/// use std::io::{Read, Write};
+///
+/// let mut config = coremap::Config::default();
+/// config.port = 0;
+/// config.maxmemory_bytes = Some(64 << 20);
+/// let server = coremap::Server::start(config)?;
+///
+/// let mut client = std::net::TcpStream::connect(server.local_addrs()[0])?;
+/// client.write_all(b"PING\r\n")?;
+/// let mut reply = [0; 7];
+/// client.read_exact(&mut reply)?;
+/// assert_eq!(&reply, b"+PONG\r\n");
+///
+/// server.stop();
+/// server.wait()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Server {
+    control: Arc<Control>,
+    threads: Vec<ExecutorJoinHandle<()>>,
+    addresses: Vec<SocketAddr>,
+    unixsocket: Option<PathBuf>,
+}
+
+/// Stops a [`Server`] from elsewhere.
+#[derive(Clone, Debug)]
+pub struct Stopper {
+    control: Arc<Control>,
+}
+
+impl Server {
+    /// Starts a server; returns when every core accepts connections.
+    ///
+    /// # Errors
+    /// What the configuration asks for makes no sense, or the host refuses it. Nothing is left
+    /// running then.
+    pub fn start(config: Config) -> Result<Self, Error> {
+        if config.log {
+            log::switch_on();
+        }
+        let plan = build::plan(&config)?;
+        let ring_depth = probe::io_uring(plan.core_count())?;
+        let listeners = listen::open(&config, plan.core_count())?;
+        let addresses = listeners.addresses;
+        let lanes = build::lanes(&config, &plan, &addresses)?;
+        let (control, doorbells) = build::control(plan.core_count())?;
+        let timing = Timing {
+            ring_depth,
+            preempt_timer: Duration::from_micros(config.preempt_timer_us.into()),
+            guard_timer: Duration::from_micros(config.guard_timer_us.into()),
+        };
+        let (ready, is_ready) = mpsc::channel();
+        let mut server = Self {
+            control: Arc::clone(&control),
+            threads: Vec::new(),
+            addresses,
+            unixsocket: config.unixsocket.clone(),
+        };
+        let seats = lanes
+            .into_iter()
+            .zip(listeners.by_core)
+            .zip(doorbells)
+            .enumerate();
+        for (core, ((lane, listeners), doorbell)) in seats {
+            let seat = Seat {
+                core: u16::try_from(core).expect("limits: a core's number fits 16 bits"),
+                cpu: plan.cpus[core],
+                lane,
+                listeners,
+                doorbell,
+                control: Arc::clone(&control),
+                timing,
+                ready: ready.clone(),
+            };
+            let thread = executor::spawn(seat).map_err(|error| build::executor_failed(&error))?;
+            server.threads.push(thread);
+        }
+        drop(ready);
+        server.wait_until_ready(&is_ready)?;
+        server.log_start(&plan);
+        Ok(server)
+    }
+
+    /// The TCP addresses it listens on, in the order of `bind`, with the port in use.
+    #[must_use]
+    pub fn local_addrs(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Begins to stop: no new connections, those that are there get the replies to what they have
+    /// sent (for a few seconds at most), then are closed. [`Self::wait`] returns when it is done.
+    pub fn stop(&self) {
+        self.control.stop();
+    }
+
+    /// A handle that stops the server from another thread.
+    #[must_use]
+    pub fn stopper(&self) -> Stopper {
+        Stopper {
+            control: Arc::clone(&self.control),
+        }
+    }
+
+    /// Waits until the server has stopped.
+    ///
+    /// # Errors
+    /// A core's thread has failed.
+    pub fn wait(mut self) -> Result<(), Error> {
+        self.join()
+    }
+
+    /// Stops at the first of the signals, and ends the process at the second.
+    pub(crate) fn stop_on(&self, signals: EndSignals) -> Result<(), Error> {
+        let stopper = self.stopper();
+        let run = move || {
+            let signal = signals.wait();
+            log::line(format_args!("{}: stopping", signal.name()));
+            stopper.stop();
+            let signal = signals.wait();
+            log::line(format_args!("{}: again, stopping at once", signal.name()));
+            std::process::exit(1);
+        };
+        std::thread::Builder::new()
+            .name("signals".to_owned())
+            .spawn(run)
+            .map_err(|error| Error::start("cannot start the signal thread", &error))?;
+        Ok(())
+    }
+
+    fn wait_until_ready(&mut self, is_ready: &mpsc::Receiver<u16>) -> Result<(), Error> {
+        for _ in 0..self.threads.len() {
+            if is_ready.recv().is_err() {
+                // A thread ended before it served; its reason is in its result.
+                self.control.stop();
+                self.join()?;
+                return Err(Error::Start("a core's thread ended at once".to_owned()));
+            }
+        }
+        Ok(())
+    }
+
+    fn join(&mut self) -> Result<(), Error> {
+        let mut result = Ok(());
+        for thread in self.threads.drain(..) {
+            if let Err(error) = thread.join() {
+                result = Err(build::executor_failed(&error));
+            }
+        }
+        if let Some(path) = self.unixsocket.take() {
+            // Gone already is as good.
+            _ = std::fs::remove_file(path);
+        }
+        result
+    }
+
+    fn log_start(&self, plan: &build::Plan) {
+        log::line(format_args!(
+            "version {}, {} shards on CPUs {}, maxmemory {} MiB ({})",
+            env!("CARGO_PKG_VERSION"),
+            plan.core_count(),
+            plan.cpus_text(),
+            plan.maxmemory_bytes >> 20,
+            plan.maxmemory_source,
+        ));
+        let mut places: Vec<String> = self.addresses.iter().map(ToString::to_string).collect();
+        places.extend(
+            self.unixsocket
+                .iter()
+                .map(|path| path.display().to_string()),
+        );
+        log::line(format_args!("ready on {}", places.join(" ")));
+    }
+}
+
+impl Drop for Server {
+    /// Stops and waits, if [`Server::wait`] has not.
+    fn drop(&mut self) {
+        if !self.threads.is_empty() {
+            self.control.stop();
+            // Who wants to know the result calls `wait`.
+            _ = self.join();
+        }
+    }
+}
+
+impl Stopper {
+    /// As [`Server::stop`].
+    pub fn stop(&self) {
+        self.control.stop();
+    }
+}
+
+/// Makes the process the server's: crash reports, and signals that stop it. To be called before
+/// the first thread is started.
+pub(crate) fn take_over_process() -> Result<EndSignals, Error> {
+    crash::install().map_err(|error| Error::start("cannot install the crash report", &error))?;
+    EndSignals::block().map_err(|error| Error::start("cannot block signals", &error))
+}

@@ -1,0 +1,227 @@
+//! Whether this host lets us run: io_uring, locked memory, descriptors.
+//!
+//! The runtime panics or exits when io_uring is blocked, with a message that names neither the
+//! cause nor the fix. So a ring is made and dropped here before the first executor, and each way
+//! in which that can fail becomes one line that says what to change.
+#![expect(
+    unsafe_code,
+    reason = "io_uring_setup, getrlimit and setrlimit have no safe wrapper"
+)]
+
+use std::io;
+use std::os::fd::{FromRawFd, OwnedFd};
+
+use crate::error::Error;
+use crate::limits::{KIB, RING_DEPTH_MAX, RING_DEPTH_MIN};
+
+/// Locked memory below which the runtime refuses to make an executor.
+const MEMLOCK_BYTES_MIN: u64 = 512 * KIB as u64;
+/// Rings of one executor.
+const RINGS_PER_EXECUTOR: u64 = 3;
+/// Bytes each ring locks besides its entries: registered buffers and the ring's own header.
+const RING_FIXED_BYTES: u64 = 72 * KIB as u64;
+/// Bytes per ring entry: one submission (64), its index (4), two completions (16 each).
+const RING_ENTRY_BYTES: u64 = 100;
+
+/// Fails with the line to print when no executor could be made; else the ring depth to use for
+/// `executor_count` of them.
+pub(crate) fn io_uring(executor_count: usize) -> Result<u32, Error> {
+    let memlock_bytes = raise_memlock();
+    if memlock_bytes < MEMLOCK_BYTES_MIN {
+        return Err(Error::Start(memlock_message(memlock_bytes)));
+    }
+    let depth = ring_depth(executor_count as u64, memlock_bytes);
+    match make_ring(depth) {
+        Ok(_closed_again) => Ok(depth),
+        Err(error) => Err(Error::Start(ring_message(
+            &error,
+            io_uring_disabled().as_deref(),
+        ))),
+    }
+}
+
+/// Raises the soft limit of open descriptors to `wanted` as far as the hard limit lets us;
+/// returns what holds now.
+pub(crate) fn raise_descriptors(wanted: u64) -> u64 {
+    let Ok(mut limit) = rlimit(libc::RLIMIT_NOFILE) else {
+        return wanted;
+    };
+    if limit.rlim_cur >= wanted {
+        return limit.rlim_cur;
+    }
+    let before = limit;
+    limit.rlim_cur = wanted;
+    limit.rlim_max = limit.rlim_max.max(wanted);
+    if set_rlimit(libc::RLIMIT_NOFILE, &limit).is_ok() {
+        return wanted;
+    }
+    limit = libc::rlimit {
+        rlim_cur: before.rlim_max.min(wanted),
+        rlim_max: before.rlim_max,
+    };
+    match set_rlimit(libc::RLIMIT_NOFILE, &limit) {
+        Ok(()) => limit.rlim_cur,
+        Err(_) => before.rlim_cur,
+    }
+}
+
+/// The deepest ring of which `executor_count` executors fit into half of the locked memory; the
+/// other half is for what else this user runs, since the allowance is the user's.
+fn ring_depth(executor_count: u64, memlock_bytes: u64) -> u32 {
+    let mut depth = RING_DEPTH_MAX;
+    while depth > RING_DEPTH_MIN {
+        let ring_bytes = u64::from(depth) * RING_ENTRY_BYTES + RING_FIXED_BYTES;
+        if executor_count * RINGS_PER_EXECUTOR * ring_bytes <= memlock_bytes / 2 {
+            break;
+        }
+        depth /= 2;
+    }
+    depth
+}
+
+/// The line for a ring that could not be made. `disabled` is the text of the kernel's switch.
+fn ring_message(error: &io::Error, disabled: Option<&str>) -> String {
+    const WHAT: &str = "cannot use io_uring";
+    match (error.raw_os_error(), disabled.map(str::trim)) {
+        (Some(libc::EPERM), Some(value @ ("1" | "2"))) => format!(
+            "{WHAT}: kernel.io_uring_disabled is {value}; run `sysctl kernel.io_uring_disabled=0`\
+             {}",
+            if value == "1" {
+                ", or put the user in the group kernel.io_uring_group"
+            } else {
+                ""
+            }
+        ),
+        (Some(libc::EPERM | libc::EACCES), _) => format!(
+            "{WHAT}: a seccomp filter forbids it (containers: allow io_uring_setup, \
+             io_uring_enter and io_uring_register, as `--security-opt seccomp=FILE` does)"
+        ),
+        (Some(libc::ENOSYS), _) => format!(
+            "{WHAT}: the kernel does not have it (Linux 5.11 or newer is needed), or a seccomp \
+             filter hides it"
+        ),
+        (Some(libc::ENOMEM), _) => format!(
+            "{WHAT}: not enough lockable memory left for this user; raise `ulimit -l`, or \
+             LimitMEMLOCK= in the service file"
+        ),
+        (Some(libc::EMFILE | libc::ENFILE), _) => {
+            format!("{WHAT}: too many open files; raise `ulimit -n`")
+        }
+        _ => Error::start(WHAT, error).to_string(),
+    }
+}
+
+fn memlock_message(memlock_bytes: u64) -> String {
+    format!(
+        "cannot use io_uring: {} KiB of lockable memory, {} KiB are needed; raise `ulimit -l`, \
+         or LimitMEMLOCK= in the service file",
+        memlock_bytes / KIB as u64,
+        MEMLOCK_BYTES_MIN / KIB as u64,
+    )
+}
+
+fn io_uring_disabled() -> Option<String> {
+    std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled").ok()
+}
+
+/// Makes one ring; dropping it closes it.
+fn make_ring(depth: u32) -> io::Result<OwnedFd> {
+    // `struct io_uring_params`: 120 bytes, all zero for no flags; the kernel fills it in.
+    let mut params = [0_u64; 15];
+    // SAFETY: the kernel reads and writes the 120 bytes of `params`, which outlives the call.
+    let fd = unsafe { libc::syscall(libc::SYS_io_uring_setup, depth, params.as_mut_ptr()) };
+    match i32::try_from(fd) {
+        // SAFETY: the call has just returned `fd`; nothing else owns it.
+        Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Raises the soft limit of locked memory to the hard one and returns it.
+fn raise_memlock() -> u64 {
+    let Ok(mut limit) = rlimit(libc::RLIMIT_MEMLOCK) else {
+        return u64::MAX;
+    };
+    let before_bytes = limit.rlim_cur;
+    limit.rlim_cur = limit.rlim_max;
+    match set_rlimit(libc::RLIMIT_MEMLOCK, &limit) {
+        Ok(()) => limit.rlim_cur,
+        Err(_) => before_bytes,
+    }
+}
+
+fn rlimit(resource: libc::__rlimit_resource_t) -> io::Result<libc::rlimit> {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: `limit` is a `rlimit` that outlives the call.
+    if unsafe { libc::getrlimit(resource, &raw mut limit) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(limit)
+}
+
+fn set_rlimit(resource: libc::__rlimit_resource_t, limit: &libc::rlimit) -> io::Result<()> {
+    // SAFETY: `limit` is a reference to a `rlimit`, read by the call.
+    if unsafe { libc::setrlimit(resource, std::ptr::from_ref(limit)) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(errno: i32, disabled: Option<&str>) -> String {
+        ring_message(&io::Error::from_raw_os_error(errno), disabled)
+    }
+
+    #[test]
+    fn each_way_to_be_refused_names_its_cause_and_its_fix() {
+        for (errno, disabled, cause, fix) in [
+            (
+                libc::EPERM,
+                Some("2\n"),
+                "kernel.io_uring_disabled is 2",
+                "sysctl",
+            ),
+            (
+                libc::EPERM,
+                Some("1\n"),
+                "kernel.io_uring_disabled is 1",
+                "io_uring_group",
+            ),
+            (libc::EPERM, Some("0\n"), "seccomp", "--security-opt"),
+            (libc::EPERM, None, "seccomp", "--security-opt"),
+            (libc::ENOSYS, None, "kernel does not have it", "5.11"),
+            (libc::ENOMEM, None, "lockable memory", "LimitMEMLOCK="),
+            (libc::EMFILE, None, "too many open files", "ulimit -n"),
+        ] {
+            let line = message(errno, disabled);
+            assert!(line.contains(cause) && line.contains(fix), "{line}");
+            assert!(!line.contains('\n'), "{line}");
+        }
+    }
+
+    #[test]
+    fn too_little_lockable_memory_is_said_in_numbers() {
+        assert!(memlock_message(64 * 1024).contains("64 KiB of lockable memory, 512 KiB"));
+    }
+
+    #[test]
+    fn rings_get_shallower_when_many_executors_share_little_memory() {
+        assert_eq!(ring_depth(2, 8 << 20), RING_DEPTH_MAX);
+        assert_eq!(ring_depth(2, libc::RLIM_INFINITY), RING_DEPTH_MAX);
+        assert!(ring_depth(8, 8 << 20) < RING_DEPTH_MAX);
+        assert_eq!(ring_depth(500, 1 << 20), RING_DEPTH_MIN);
+    }
+
+    #[test]
+    fn descriptors_are_never_lowered() {
+        let now = raise_descriptors(0);
+        assert!(now > 0);
+        assert_eq!(raise_descriptors(now), now);
+    }
+}

@@ -1,0 +1,372 @@
+//! Sockets: the calls that neither std nor glommio makes the way a server of many cores needs.
+//!
+//! Everything here is non-blocking, close-on-exec and owned by an `OwnedFd`, so that no path
+//! leaks a descriptor. A listener of several cores is made in two steps (`listen_tcp`): the first
+//! socket of an address is bound and listens alone, and only then opens the address to its
+//! siblings by setting SO_REUSEPORT. A second server's first socket asks for the address without
+//! SO_REUSEPORT and is refused by the kernel, at whatever moment it starts.
+//!
+//! Not here: when to accept or receive (`accept`, `connection`), and readiness, which is glommio's.
+#![expect(unsafe_code, reason = "socket calls that std does not offer")]
+
+use std::io;
+use std::mem;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use glommio::net::TcpStream;
+
+/// How a TCP listener takes part in its address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Sharing {
+    /// The first of its address: fails when anyone listens there, then lets siblings join.
+    First,
+    /// Joins the listeners that this process has already made for the address.
+    Sibling,
+}
+
+/// A listening TCP socket on `address`.
+pub(crate) fn listen_tcp(
+    address: SocketAddr,
+    backlog: u32,
+    sharing: Sharing,
+) -> io::Result<OwnedFd> {
+    let family = if address.is_ipv6() {
+        libc::AF_INET6
+    } else {
+        libc::AF_INET
+    };
+    let socket = new_socket(family)?;
+    set_option(&socket, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
+    if address.is_ipv6() {
+        // So that :: and 0.0.0.0 are two addresses, as everywhere in this program.
+        set_option(&socket, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 1)?;
+    }
+    if sharing == Sharing::Sibling {
+        set_option(&socket, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
+    }
+    let (raw, len_bytes) = raw_address(address);
+    // SAFETY: `raw` is an initialised address of at least `len_bytes` bytes that outlives the call.
+    let result = unsafe {
+        libc::bind(
+            socket.as_raw_fd(),
+            (&raw const raw).cast::<libc::sockaddr>(),
+            len_bytes,
+        )
+    };
+    check(result)?;
+    listen(&socket, backlog)?;
+    if sharing == Sharing::First {
+        set_option(&socket, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
+    }
+    Ok(socket)
+}
+
+/// A listening unix socket at `path`, which must not exist. `mode` is set before it listens.
+pub(crate) fn listen_unix(path: &Path, backlog: u32, mode: Option<u32>) -> io::Result<OwnedFd> {
+    let bytes = path.as_os_str().as_bytes();
+    // SAFETY: all-zero bytes are a valid `sockaddr_un` (integers and a byte array).
+    let mut raw: libc::sockaddr_un = unsafe { mem::zeroed() };
+    if bytes.len() >= raw.sun_path.len() {
+        return Err(io::Error::from_raw_os_error(libc::ENAMETOOLONG));
+    }
+    raw.sun_family = family(libc::AF_UNIX);
+    for (target, byte) in raw.sun_path.iter_mut().zip(bytes) {
+        *target = byte.cast_signed();
+    }
+    let socket = new_socket(libc::AF_UNIX)?;
+    let len_bytes = size_of_address::<libc::sockaddr_un>();
+    // SAFETY: `raw` is initialised and `len_bytes` is its size.
+    let result = unsafe {
+        libc::bind(
+            socket.as_raw_fd(),
+            (&raw const raw).cast::<libc::sockaddr>(),
+            len_bytes,
+        )
+    };
+    check(result)?;
+    if let Some(mode) = mode {
+        // Nobody can connect before listen(), so there is no moment with wider permissions.
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+    }
+    listen(&socket, backlog)?;
+    Ok(socket)
+}
+
+/// The next waiting connection: non-blocking and close-on-exec, in one call.
+pub(crate) fn accept(listener: &OwnedFd) -> io::Result<OwnedFd> {
+    // SAFETY: null address pointers are allowed and mean that the peer's address is not wanted.
+    let fd = unsafe {
+        libc::accept4(
+            listener.as_raw_fd(),
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+            libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC,
+        )
+    };
+    check(fd)?;
+    // SAFETY: the call has just returned `fd`; nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Both ends of a doorbell: the ringing end first, the listening end second.
+pub(crate) fn doorbell() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (ringer, listener) = std::os::unix::net::UnixStream::pair()?;
+    ringer.set_nonblocking(true)?;
+    listener.set_nonblocking(true)?;
+    Ok((ringer.into(), listener.into()))
+}
+
+/// Sends `bytes` without waiting and without SIGPIPE; what does not fit is not sent.
+pub(crate) fn send(socket: &OwnedFd, bytes: &[u8]) -> io::Result<usize> {
+    // SAFETY: the pointer and length are those of `bytes`, which outlives the call.
+    let sent = unsafe {
+        libc::send(
+            socket.as_raw_fd(),
+            bytes.as_ptr().cast::<libc::c_void>(),
+            bytes.len(),
+            libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
+        )
+    };
+    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+}
+
+/// Receives without waiting; 0 is the end of the stream.
+pub(crate) fn receive(socket: BorrowedFd<'_>, room: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: the pointer and length are those of `room`, which outlives the call.
+    let received = unsafe {
+        libc::recv(
+            socket.as_raw_fd(),
+            room.as_mut_ptr().cast::<libc::c_void>(),
+            room.len(),
+            libc::MSG_DONTWAIT,
+        )
+    };
+    usize::try_from(received).map_err(|_| io::Error::last_os_error())
+}
+
+/// What every TCP connection gets: no delay, and keepalive probes after `keepalive_s` idle
+/// seconds (three of them, a third of that apart, as Redis); 0 switches the probes off.
+pub(crate) fn tune_tcp(socket: &OwnedFd, keepalive_s: u32) -> io::Result<()> {
+    set_option(socket, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)?;
+    if keepalive_s == 0 {
+        return Ok(());
+    }
+    let idle_s = i32::try_from(keepalive_s).unwrap_or(i32::MAX);
+    set_option(socket, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1)?;
+    set_option(socket, libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, idle_s)?;
+    set_option(
+        socket,
+        libc::IPPROTO_TCP,
+        libc::TCP_KEEPINTVL,
+        (idle_s / 3).max(1),
+    )?;
+    set_option(socket, libc::IPPROTO_TCP, libc::TCP_KEEPCNT, 3)
+}
+
+/// Ends both directions now: closing alone would leave the peer waiting while the runtime still
+/// holds a poll on the descriptor. A listener stops listening.
+pub(crate) fn shutdown(socket: BorrowedFd<'_>) {
+    // SAFETY: the call takes no pointers. An error (not connected any more) changes nothing.
+    unsafe { libc::shutdown(socket.as_raw_fd(), libc::SHUT_RDWR) };
+}
+
+/// The address a TCP socket is bound to; `None` for other families.
+pub(crate) fn local_address(socket: &OwnedFd) -> Option<SocketAddr> {
+    address_of(socket, libc::getsockname)
+}
+
+/// The address a TCP socket is connected to; `None` for other families, or when it is gone.
+pub(crate) fn peer_address(socket: &OwnedFd) -> Option<SocketAddr> {
+    address_of(socket, libc::getpeername)
+}
+
+/// Hands a stream socket of any family to the executor of this thread: all that the executor does
+/// with it is poll, receive and send.
+pub(crate) fn into_stream(socket: OwnedFd) -> TcpStream {
+    // SAFETY: `into_raw_fd` gives up the ownership that the stream takes.
+    unsafe { TcpStream::from_raw_fd(socket.into_raw_fd()) }
+}
+
+/// The descriptor of a stream, for calls that take one.
+pub(crate) fn borrow(stream: &TcpStream) -> BorrowedFd<'_> {
+    // SAFETY: the stream owns the descriptor and outlives the borrow.
+    unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) }
+}
+
+fn new_socket(family: i32) -> io::Result<OwnedFd> {
+    let kind = libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+    // SAFETY: the call takes no pointers.
+    let fd = unsafe { libc::socket(family, kind, 0) };
+    check(fd)?;
+    // SAFETY: the call has just returned `fd`; nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn listen(socket: &OwnedFd, backlog: u32) -> io::Result<()> {
+    let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
+    // SAFETY: the call takes no pointers.
+    check(unsafe { libc::listen(socket.as_raw_fd(), backlog) })
+}
+
+fn set_option(socket: &OwnedFd, level: i32, name: i32, value: i32) -> io::Result<()> {
+    let len_bytes = size_of_address::<i32>();
+    // SAFETY: `value` is an `i32` of `len_bytes` bytes that outlives the call.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            name,
+            (&raw const value).cast::<libc::c_void>(),
+            len_bytes,
+        )
+    };
+    check(result)
+}
+
+type AddressCall =
+    unsafe extern "C" fn(libc::c_int, *mut libc::sockaddr, *mut libc::socklen_t) -> libc::c_int;
+
+fn address_of(socket: &OwnedFd, call: AddressCall) -> Option<SocketAddr> {
+    // SAFETY: all-zero bytes are a valid `sockaddr_storage`.
+    let mut raw: libc::sockaddr_storage = unsafe { mem::zeroed() };
+    let mut len_bytes = size_of_address::<libc::sockaddr_storage>();
+    // SAFETY: `raw` has room for `len_bytes` bytes; both outlive the call.
+    let result = unsafe {
+        call(
+            socket.as_raw_fd(),
+            (&raw mut raw).cast::<libc::sockaddr>(),
+            &raw mut len_bytes,
+        )
+    };
+    check(result).ok()?;
+    match i32::from(raw.ss_family) {
+        libc::AF_INET => {
+            // SAFETY: the family says that the storage, which is larger and no less aligned,
+            // holds a `sockaddr_in`.
+            let raw = unsafe { &*(&raw const raw).cast::<libc::sockaddr_in>() };
+            let ip = Ipv4Addr::from_bits(u32::from_be(raw.sin_addr.s_addr));
+            Some(SocketAddr::new(IpAddr::V4(ip), u16::from_be(raw.sin_port)))
+        }
+        libc::AF_INET6 => {
+            // SAFETY: as above, for `sockaddr_in6`.
+            let raw = unsafe { &*(&raw const raw).cast::<libc::sockaddr_in6>() };
+            let ip = Ipv6Addr::from(raw.sin6_addr.s6_addr);
+            Some(SocketAddr::new(IpAddr::V6(ip), u16::from_be(raw.sin6_port)))
+        }
+        _ => None,
+    }
+}
+
+fn raw_address(address: SocketAddr) -> (libc::sockaddr_storage, libc::socklen_t) {
+    // SAFETY: all-zero bytes are a valid `sockaddr_storage`.
+    let mut storage: libc::sockaddr_storage = unsafe { mem::zeroed() };
+    match address {
+        SocketAddr::V4(v4) => {
+            // SAFETY: the storage is larger than a `sockaddr_in` and no less aligned.
+            let raw = unsafe { &mut *(&raw mut storage).cast::<libc::sockaddr_in>() };
+            raw.sin_family = family(libc::AF_INET);
+            raw.sin_port = v4.port().to_be();
+            raw.sin_addr.s_addr = v4.ip().to_bits().to_be();
+            (storage, size_of_address::<libc::sockaddr_in>())
+        }
+        SocketAddr::V6(v6) => {
+            // SAFETY: as above, for `sockaddr_in6`.
+            let raw = unsafe { &mut *(&raw mut storage).cast::<libc::sockaddr_in6>() };
+            raw.sin6_family = family(libc::AF_INET6);
+            raw.sin6_port = v6.port().to_be();
+            raw.sin6_addr.s6_addr = v6.ip().octets();
+            raw.sin6_scope_id = v6.scope_id();
+            (storage, size_of_address::<libc::sockaddr_in6>())
+        }
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "families are small numbers"
+)]
+fn family(family: libc::c_int) -> libc::sa_family_t {
+    family as libc::sa_family_t
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "addresses and options are under 200 bytes"
+)]
+fn size_of_address<T>() -> libc::socklen_t {
+    size_of::<T>() as libc::socklen_t
+}
+
+fn check(result: libc::c_int) -> io::Result<()> {
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+
+    const ANY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+    #[test]
+    fn siblings_join_an_address_that_a_second_first_is_refused() {
+        let first = listen_tcp(ANY, 16, Sharing::First).unwrap();
+        let address = local_address(&first).unwrap();
+        let _second = listen_tcp(address, 16, Sharing::Sibling).unwrap();
+        let _third = listen_tcp(address, 16, Sharing::Sibling).unwrap();
+        let refused = listen_tcp(address, 16, Sharing::First).unwrap_err();
+        assert_eq!(refused.raw_os_error(), Some(libc::EADDRINUSE));
+    }
+
+    #[test]
+    fn connections_reach_every_sibling() {
+        let first = listen_tcp(ANY, 64, Sharing::First).unwrap();
+        let address = local_address(&first).unwrap();
+        let second = listen_tcp(address, 64, Sharing::Sibling).unwrap();
+        let clients: Vec<_> = (0..64)
+            .map(|_| std::net::TcpStream::connect(address).unwrap())
+            .collect();
+        let count = |listener| {
+            std::iter::repeat_with(|| accept(listener))
+                .take_while(Result::is_ok)
+                .count()
+        };
+        let (on_first, on_second) = (count(&first), count(&second));
+        assert_eq!(on_first + on_second, clients.len());
+        assert!(on_first > 0 && on_second > 0, "{on_first} and {on_second}");
+    }
+
+    #[test]
+    fn an_accepted_socket_knows_both_addresses() {
+        let listener = listen_tcp(ANY, 16, Sharing::First).unwrap();
+        let address = local_address(&listener).unwrap();
+        let client = std::net::TcpStream::connect(address).unwrap();
+        let socket = accept(&listener).unwrap();
+        assert_eq!(local_address(&socket), Some(address));
+        assert_eq!(peer_address(&socket), Some(client.local_addr().unwrap()));
+        tune_tcp(&socket, 300).unwrap();
+    }
+
+    #[test]
+    fn a_listener_that_is_shut_down_refuses_connections() {
+        let listener = listen_tcp(ANY, 16, Sharing::First).unwrap();
+        let address = local_address(&listener).unwrap();
+        shutdown(listener.as_fd());
+        assert!(std::net::TcpStream::connect(address).is_err());
+    }
+
+    #[test]
+    fn a_unix_path_that_is_too_long_is_an_error() {
+        let path = "/".repeat(200);
+        let error = listen_unix(Path::new(&path), 16, None).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::ENAMETOOLONG));
+    }
+}
