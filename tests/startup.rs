@@ -1,0 +1,214 @@
+//! Starting and stopping: options, files, ports, and one clear line when it cannot be.
+//!
+//! A server that cannot run says why in one line on stderr and exits with 1; one that was called
+//! wrongly exits with 2. Names of options that are nearly right are answered with the right one.
+
+mod common;
+
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+
+use common::client::{Client, request};
+use common::process::{Ended, Folder, Server, free_port, run};
+
+/// Fails unless the server ended with `code`, saying one line that names every one of `parts`.
+#[track_caller]
+fn expect_refusal(ended: &Ended, codes: &[i32], parts: &[&str]) {
+    assert!(
+        ended.code.is_some_and(|code| codes.contains(&code)),
+        "code {:?}: {}",
+        ended.code,
+        ended.said
+    );
+    let said = ended.said.trim_end();
+    assert!(
+        said.starts_with("coremap: ") && !said.contains('\n'),
+        "one line says why: {said}"
+    );
+    for part in parts {
+        assert!(said.contains(part), "no `{part}` in: {said}");
+    }
+}
+
+#[test]
+fn a_second_server_on_the_same_port_is_refused() {
+    let server = Server::start(&["--shards", "2"]);
+    let port = server.port.to_string();
+    expect_refusal(&run(&["--port", &port]), &[1], &[&port]);
+    server.client().expect("PING", "+PONG\\r\\n");
+}
+
+#[test]
+fn a_port_that_another_program_has_is_refused() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("there is a free port");
+    let port = listener
+        .local_addr()
+        .expect("it is bound")
+        .port()
+        .to_string();
+    expect_refusal(&run(&["--port", &port]), &[1], &[&port]);
+}
+
+#[test]
+fn addresses_that_are_none_or_not_here_are_refused() {
+    let port = free_port().to_string();
+    expect_refusal(
+        &run(&["--port", &port, "--bind", "nonsense"]),
+        &[1, 2],
+        &["nonsense"],
+    );
+    expect_refusal(
+        &run(&["--port", &port, "--bind", "192.0.2.1"]),
+        &[1],
+        &["192.0.2.1"],
+    );
+}
+
+#[test]
+fn options_that_are_wrong_are_named() {
+    for (arguments, parts) in [
+        (&["--port", "x"][..], &["port", "x"][..]),
+        (&["--port", "70000"], &["port", "70000"]),
+        (&["--prot", "6379"], &["prot", "port"]),
+        (&["--maxmemory", "lots"], &["maxmemory", "lots"]),
+        (&["--shards", "5000"], &["shards", "5000"]),
+        (&["--maxclients", "-1"], &["maxclients", "-1"]),
+        (&["--port"], &["port"]),
+        (
+            &["--maxmemory-policy", "bogus"],
+            &["maxmemory-policy", "bogus"],
+        ),
+    ] {
+        expect_refusal(&run(arguments), &[2], parts);
+    }
+}
+
+#[test]
+fn config_files_are_read_and_their_mistakes_named_with_the_line() {
+    let folder = Folder::new();
+    let path = folder.path().join("coremap.conf");
+    let text = path.to_str().expect("it is text");
+    std::fs::write(&path, "# a comment\n\ntimeout 77\nmaxclients 123\n")
+        .expect("it can be written");
+    let server = Server::start(&["--config", text, "--maxclients", "99"]);
+    let mut client = server.client();
+    client.expect(
+        "CONFIG GET timeout",
+        "*2\\r\\n$7\\r\\ntimeout\\r\\n$2\\r\\n77\\r\\n",
+    );
+    client.expect(
+        "CONFIG GET maxclients",
+        "*2\\r\\n$10\\r\\nmaxclients\\r\\n$2\\r\\n99\\r\\n",
+    );
+    let port = free_port().to_string();
+    for (file, parts) in [
+        (
+            "timeout 1\nmaxcleints 5\n",
+            &["2", "maxcleints", "maxclients"][..],
+        ),
+        ("timeout 1\n\nmaxmemory lots\n", &["3", "maxmemory", "lots"]),
+        ("rename-command FLUSHALL \"\"\n", &["1", "rename-command"]),
+    ] {
+        std::fs::write(&path, file).expect("it can be written");
+        expect_refusal(&run(&["--config", text, "--port", &port]), &[1, 2], parts);
+    }
+    expect_refusal(
+        &run(&["--config", "/nonexistent", "--port", &port]),
+        &[1, 2],
+        &["/nonexistent"],
+    );
+}
+
+#[test]
+fn the_config_file_that_is_shipped_is_accepted() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/coremap.conf");
+    Server::start(&["--config", path])
+        .client()
+        .expect("PING", "+PONG\\r\\n");
+}
+
+#[test]
+fn help_and_version_are_answered() {
+    let help = run(&["--help"]);
+    assert_eq!(help.code, Some(0));
+    for word in ["--port", "--maxmemory", "--shards", "--bind"] {
+        assert!(help.said.contains(word), "{}", help.said);
+    }
+    let version = run(&["--version"]);
+    assert_eq!(version.code, Some(0));
+    assert!(
+        version.said.contains(env!("CARGO_PKG_VERSION")),
+        "{}",
+        version.said
+    );
+}
+
+#[test]
+fn sigterm_finishes_what_was_received_and_exits_cleanly() {
+    let server = Server::start(&["--shards", "4"]);
+    let mut client = server.client();
+    let stream: Vec<u8> = (0..10_000)
+        .flat_map(|i| request(&["SET", &format!("key:{i}"), "v"]))
+        .collect();
+    client.send(&stream);
+    // The first reply has come: the rest has been received, or is on its way into the socket.
+    client.expect_bytes(b"+OK\r\n");
+    server.signal("TERM");
+    let rest = client.rest();
+    assert!(
+        rest.chunks(5).all(|reply| reply == b"+OK\r\n"),
+        "a reply was cut"
+    );
+    let address = server.address();
+    let (status, said) = server.wait();
+    assert_eq!(status.code(), Some(0), "{said}");
+    assert!(
+        Client::try_connect(address).is_err(),
+        "nobody listens any more"
+    );
+}
+
+#[test]
+fn a_port_can_be_used_again_at_once() {
+    let server = Server::start(&[]);
+    let port = server.port.to_string();
+    let mut client = server.client();
+    client.expect("PING", "+PONG\\r\\n");
+    server.signal("INT");
+    let (status, said) = server.wait();
+    assert_eq!(status.code(), Some(0), "{said}");
+    drop(client);
+    // Taken: no port is chosen, so this start is not tried again.
+    let again = Server::start_on(&port, &[]);
+    again.client().expect("PING", "+PONG\\r\\n");
+}
+
+#[test]
+fn strangers_are_refused_while_there_is_no_password() {
+    let Some(address) = outward_address() else {
+        eprintln!("skipped: this machine has no address but loopback");
+        return;
+    };
+    let server = Server::start(&["--bind", "0.0.0.0", "--shards", "2"]);
+    let mut stranger = Client::connect((address, server.port).into());
+    let told = stranger.rest();
+    assert!(
+        told.starts_with(b"-DENIED "),
+        "{}",
+        String::from_utf8_lossy(&told)
+    );
+    server
+        .client()
+        .expect("CONFIG SET requirepass secret", "+OK\\r\\n");
+    let mut stranger = Client::connect((address, server.port).into());
+    stranger.expect("AUTH secret", "+OK\\r\\n");
+}
+
+/// An address of this machine that is not loopback. Connecting a datagram socket sends nothing.
+fn outward_address() -> Option<Ipv4Addr> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
+    match socket.local_addr().ok()?.ip() {
+        std::net::IpAddr::V4(address) if !address.is_loopback() => Some(address),
+        _ => None,
+    }
+}
