@@ -33,10 +33,14 @@ impl Lane {
         if let Some(progress) = connection.progress.take() {
             progress.discard(&mut self.parts);
         }
-        for (_, batch) in connection.unposted.drain(..) {
-            self.parts.put_batch(batch);
-        }
         connection.is_disconnected = true;
+        for (core, batch) in std::mem::take(&mut connection.unposted) {
+            if batch.is_resumed {
+                self.bury(&mut connection, core, batch);
+            } else {
+                self.parts.put_batch(batch);
+            }
+        }
         while let Some(mut gather) = connection.gathers.pop_front() {
             self.parts.released.append(&mut gather.local().externs);
             for place in 0..gather.place_count() {

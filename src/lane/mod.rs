@@ -299,7 +299,7 @@ impl Lane {
             }
         }
         if is_busy {
-            self.ready.append(&mut self.parts.starved);
+            self.take_starved();
             self.post_for_the_gone();
         }
         is_busy |= self.see_off(now);
@@ -358,7 +358,8 @@ impl Lane {
         self.take_killed();
     }
 
-    /// Batches that are out for any connection, and runs of large values to be returned.
+    /// Whether other cores owe it nothing: no batch is out or waits for room, no connection that is
+    /// gone has a plan to finish, and no run of a large value is to be returned.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
         let connections = self
@@ -366,9 +367,11 @@ impl Lane {
             .iter()
             .filter_map(|place| place.connection.as_ref());
         connections
-            .map(|connection| connection.outstanding)
+            .map(|connection| connection.outstanding + connection.unposted.len())
             .sum::<usize>()
             == 0
+            && self.leaving.is_empty()
+            && self.gone.is_empty()
             && self.unreturned.iter().all(Vec::is_empty)
     }
 
@@ -437,6 +440,20 @@ impl Lane {
         };
         list.push(ticket.connection);
         self.connections[ticket.connection.index as usize].connection = Some(connection);
+    }
+
+    /// Lets connections try again that found a ring full.
+    fn take_starved(&mut self) {
+        for id in std::mem::take(&mut self.parts.starved) {
+            let Some(connection) = self.connection(id) else {
+                continue;
+            };
+            if connection.is_leaving {
+                self.leaving.push(id);
+            } else {
+                self.ready.push(id);
+            }
+        }
     }
 
     /// Unpins large values that were sent, here or by way of a batch without commands.

@@ -216,6 +216,61 @@ fn more_batches_than_a_ring_holds_wait_for_room() {
 }
 
 #[test]
+fn an_end_of_input_behind_a_full_ring_closes_too() {
+    let mut lanes = lanes(2, 18);
+    let ids: Vec<ConnectionId> = (0..RING_CAPACITY * 2)
+        .map(|_| lanes[0].connect(Peer::default(), NOW))
+        .collect();
+    for (number, id) in ids.iter().enumerate() {
+        let key = key_of(1, number);
+        send(&mut lanes[0], *id, &command(&[b"INCR", key.as_bytes()]));
+        lanes[0].received_end(*id);
+        assert_eq!(lanes[0].turn(*id, NOW), Turn::Waiting);
+    }
+    let mut open = ids;
+    for _ in 0..100 {
+        lanes[1].exchange(NOW);
+        lanes[0].exchange(NOW);
+        let mut ready = Vec::new();
+        lanes[0].take_ready(&mut ready);
+        open.retain(|id| {
+            !ready.contains(id) || {
+                let turn = lanes[0].turn(*id, NOW);
+                assert!(turn != Turn::Finished || lanes[0].unsent(*id) == b":1\r\n");
+                turn != Turn::Finished
+            }
+        });
+    }
+    assert_eq!(open, [], "these wait for ever");
+}
+
+#[test]
+fn a_plan_of_a_client_that_has_gone_finishes_behind_a_full_ring() {
+    let mut lanes = lanes(2, 19);
+    let (source, target) = (key_of(0, 0), key_of(1, 0));
+    let id = lanes[0].connect(Peer::default(), NOW);
+    let set = command(&[b"SET", source.as_bytes(), b"v"]);
+    send(&mut lanes[0], id, &set);
+    assert_eq!(run_until(&mut lanes, id, 5), b"+OK\r\n");
+    for number in 1..=RING_CAPACITY {
+        let other = lanes[0].connect(Peer::default(), NOW);
+        let get = command(&[b"GET", key_of(1, number).as_bytes()]);
+        send(&mut lanes[0], other, &get);
+        lanes[0].turn(other, NOW);
+    }
+    let rename = command(&[b"RENAME", source.as_bytes(), target.as_bytes()]);
+    send(&mut lanes[0], id, &rename);
+    assert_eq!(lanes[0].turn(id, NOW), Turn::Waiting);
+    lanes[0].disconnect(id);
+    for _ in 0..100 {
+        lanes[1].exchange(NOW);
+        lanes[0].exchange(NOW);
+    }
+    assert!(lanes.iter().all(Lane::is_quiet));
+    assert_eq!((lanes[0].shard().len(), lanes[1].shard().len()), (0, 1));
+}
+
+#[test]
 fn a_large_value_for_another_shard_is_copied_in_slices_and_later_commands_wait_for_it() {
     let mut lanes = lanes(2, 13);
     let id = lanes[0].connect(Peer::default(), NOW);

@@ -99,15 +99,15 @@ impl<'a> Worker<'a> {
 
     /// Why the connection cannot go on now, if it cannot.
     pub(super) fn obstacle(&mut self) -> Option<Turn> {
+        if !self.post_waiting() {
+            return Some(Turn::Waiting);
+        }
         if self.connection.is_closing {
             return Some(if self.barrier() {
                 Turn::Finished
             } else {
                 Turn::Waiting
             });
-        }
-        if !self.post_waiting() {
-            return Some(Turn::Waiting);
         }
         if self.connection.output.unsent_len_bytes() >= OUTPUT_PAUSE_LEN_BYTES {
             return Some(Turn::OutputFull);
