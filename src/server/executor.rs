@@ -212,26 +212,22 @@ async fn pace(engine: Rc<Engine>) {
     engine.pace().await;
 }
 
-/// Ends in order: connections finish what was received, then every core waits for the others,
-/// whose last commands it may still have to run.
+/// Ends in order: connections finish what was received, then this core's batches come back, and
+/// then it serves the others until theirs have.
 async fn drain(engine: &Rc<Engine>) {
-    let polls_max = STOP_DEADLINE_MS / STOP_POLL_MS;
-    let poll = Duration::from_millis(STOP_POLL_MS);
-    for _ in 0..polls_max {
-        if engine.connection_count() == 0 {
-            break;
-        }
-        Timer::new(poll).await;
-    }
+    wait_for(|| engine.connection_count() == 0).await;
     engine.enter(Stage::Closing);
-    while engine.connection_count() > 0 {
-        Timer::new(poll).await;
-    }
+    wait_for(|| engine.connection_count() == 0 && engine.lane.borrow().is_quiet()).await;
     engine.control.note_drained();
-    for _ in 0..polls_max {
-        if engine.control.are_all_drained() && engine.lane.borrow().is_quiet() {
-            break;
+    wait_for(|| engine.control.are_all_drained()).await;
+}
+
+/// Waits until something is so, for a few seconds at most.
+async fn wait_for(is_so: impl Fn() -> bool) {
+    for _ in 0..STOP_DEADLINE_MS / STOP_POLL_MS {
+        if is_so() {
+            return;
         }
-        Timer::new(poll).await;
+        Timer::new(Duration::from_millis(STOP_POLL_MS)).await;
     }
 }
