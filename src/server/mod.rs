@@ -8,10 +8,9 @@
 //!
 //! This folder is the only one that is asynchronous, reads clocks, makes system calls and writes
 //! to a log; everything below is given bytes and time. Files: start and stop (`mod`, `listen`,
-//! `probe`, `host`), what a core runs (`executor`, `engine`, `accept`, `connection`,
-//! `signal`, `ticker`), what
-//! cores share (`control`), and the edges to the system (`socket`, `clock`, `process`, `signals`,
-//! `crash`, `log`).
+//! `probe`, `host`), what a core runs (`executor`, `engine`, `accept`, `connection`, `signal`,
+//! `ticker`), what cores share (`control`), what works beside them (`preparer`), and the edges to
+//! the system (`socket`, `clock`, `process`, `signals`, `crash`, `log`).
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -31,6 +30,7 @@ mod executor;
 mod host;
 mod listen;
 mod log;
+mod preparer;
 mod probe;
 mod process;
 mod signal;
@@ -40,6 +40,7 @@ mod ticker;
 
 use control::Control;
 use executor::{Seat, Timing};
+use preparer::Preparer;
 use signals::EndSignals;
 
 use crate::config::Config;
@@ -71,6 +72,8 @@ pub struct Server {
     threads: Vec<ExecutorJoinHandle<()>>,
     addresses: Vec<SocketAddr>,
     unixsocket: Option<PathBuf>,
+    /// Ends when the server is dropped.
+    _preparer: Preparer,
 }
 
 /// Stops a [`Server`] from elsewhere.
@@ -94,6 +97,7 @@ impl Server {
         let listeners = listen::open(&config, plan.core_count())?;
         let addresses = listeners.addresses;
         let lanes = build::lanes(&config, &plan, &addresses)?;
+        let preparer = Preparer::start(Arc::clone(&lanes[0].region))?;
         let (control, doorbells) = build::control(plan.core_count())?;
         let timing = Timing {
             ring_depth,
@@ -106,6 +110,7 @@ impl Server {
             threads: Vec::new(),
             addresses,
             unixsocket: config.unixsocket.clone(),
+            _preparer: preparer,
         };
         let seats = lanes
             .into_iter()
