@@ -128,8 +128,7 @@ fn set_info(context: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<
     };
     if !is_printable(value) {
         let reason = b" cannot contain spaces, newlines or special characters.";
-        let attribute = attribute.to_ascii_lowercase();
-        return reply.error_bytes(&[b"ERR ", &attribute[..], reason].concat());
+        return reply.error_bytes(&[b"ERR ", attribute, reason].concat());
     }
     value.clone_into(target);
     reply.ok();

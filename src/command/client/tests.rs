@@ -26,8 +26,8 @@ fn a_connection_knows_itself() {
     for (command, reply) in cases {
         assert_eq!(cores.run(command), reply, "{command}");
     }
-    let reply = cores.run_args(&[b"CLIENT", b"SETINFO", b"lib-name", b"a b"]);
-    let refusal = "-ERR lib-name cannot contain spaces, newlines or special characters.\r\n";
+    let reply = cores.run_args(&[b"CLIENT", b"SETINFO", b"Lib-Name", b"a b"]);
+    let refusal = "-ERR Lib-Name cannot contain spaces, newlines or special characters.\r\n";
     assert_eq!(reply, refusal.as_bytes());
     let reply = cores.run_args(&[b"CLIENT", b"SETNAME", b"a\nb"]);
     let refusal = "-ERR Client names cannot contain spaces, newlines or special characters.\r\n";
