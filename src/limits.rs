@@ -130,15 +130,14 @@ pub const CLIENT_COUNT_MAX: u32 = u32::MAX;
 
 /// Keys that one call of SCAN looks at, whatever its COUNT: about 1 ms.
 pub const SCAN_KEY_COUNT_MAX: u64 = 8192;
-/// Slots that one call of SCAN visits at most, in a table with few keys.
-pub const SCAN_SLOT_COUNT_MAX: u64 = 32_768;
-/// Slots that one call of SCAN may visit even for a small COUNT: about 10 us.
-pub const SCAN_SLOT_COUNT_MIN: u64 = 4096;
+/// Slots that one call of SCAN visits at most, however few keys they hold: about 0.1 ms if none.
+/// As many as the smallest table has, so that a shard with few keys is done in one call.
+pub const SCAN_SLOT_COUNT_MAX: u64 = SEGMENT_SLOT_COUNT as u64;
 /// Slots that KEYS visits before others have their turn.
 pub const KEYS_SLICE_SLOT_COUNT: usize = 2048;
 
-const _: () = assert!(SCAN_SLOT_COUNT_MIN <= SCAN_SLOT_COUNT_MAX);
 const _: () = assert!(SCAN_KEY_COUNT_MAX <= SCAN_SLOT_COUNT_MAX);
+const _: () = assert!(SCAN_SLOT_COUNT_MAX.is_multiple_of(BUCKET_SLOT_COUNT as u64));
 
 // ── server ──────────────────────────────────────────────────────────────────────────────────────
 

@@ -10,11 +10,12 @@
 //!      └──────────┴─────────┴───────────────────────┘
 //! ```
 //!
-//! One call is bounded whatever COUNT says; COUNT is a hint, and a cursor of zero is the only end.
+//! A call looks at COUNT keys, or visits as many slots as a table has at first, whichever comes
+//! first: a small database takes one call a shard. COUNT is a hint, a cursor of zero the only end.
 //! KEYS walks all shards at once, each in slices.
 
 use crate::limits::{
-    KEYS_SLICE_SLOT_COUNT, SCAN_KEY_COUNT_MAX, SCAN_SLOT_COUNT_MAX, SCAN_SLOT_COUNT_MIN,
+    BUCKET_SLOT_COUNT, KEYS_SLICE_SLOT_COUNT, SCAN_KEY_COUNT_MAX, SCAN_SLOT_COUNT_MAX,
 };
 use crate::resp::{Args, DIGITS_MAX, Extern, Protocol, Reply, format_integer};
 
@@ -57,8 +58,6 @@ pub(super) const ROWS: &[Row] = &[
 const TABLE_CURSOR_BITS: u32 = 32;
 /// Keys that SCAN looks at unless COUNT says otherwise.
 const COUNT_DEFAULT: u64 = 10;
-/// Slots visited for each key wanted before a call gives up on a thin table, as in Redis.
-const SLOTS_PER_KEY_WANTED: u64 = 10;
 
 /// The shard that serves SCAN with this cursor: the one it names, or the first if it names none,
 /// which then says so.
@@ -190,13 +189,13 @@ fn collect(
     let now_ms = context.now.ms();
     let shard_bits = u64::from(context.core.id) << TABLE_CURSOR_BITS;
     let key_count_max = options.count.min(SCAN_KEY_COUNT_MAX);
-    let mut slots_left = key_count_max
-        .saturating_mul(SLOTS_PER_KEY_WANTED)
-        .clamp(SCAN_SLOT_COUNT_MIN, SCAN_SLOT_COUNT_MAX);
+    let mut slots_left = SCAN_SLOT_COUNT_MAX;
     let mut seen_count = 0;
     let mut table_cursor = cursor - shard_bits;
     loop {
-        let visit_count = (key_count_max - seen_count).min(slots_left);
+        // Were all of these slots full, no more keys than wanted would come, but for a bucket's.
+        let wanted_count = (key_count_max - seen_count).next_multiple_of(BUCKET_SLOT_COUNT as u64);
+        let visit_count = wanted_count.min(slots_left);
         let visit_slots = usize::try_from(visit_count).expect("bounded by a limit");
         table_cursor = context
             .shard

@@ -109,6 +109,24 @@ fn options_choose_what_is_returned() {
 }
 
 #[test]
+fn few_keys_take_one_call_a_shard() {
+    for shard_count in [1, 3] {
+        let mut harness = Harness::new(shard_count);
+        fill(&mut harness, "key", 5);
+        for options in ["", " COUNT 6", " COUNT 1000 MATCH x*"] {
+            let mut cursor = "0".to_owned();
+            for _ in 0..shard_count {
+                cursor = scan(&mut harness, &cursor, options).0;
+            }
+            assert_eq!(cursor, "0", "{shard_count} shards, SCAN 0{options}");
+        }
+        // A small COUNT is kept, to within a bucket.
+        let (_, keys) = scan(&mut harness, "0", " COUNT 1");
+        assert!(keys.len() <= 8, "{keys:?}");
+    }
+}
+
+#[test]
 fn one_call_is_bounded_whatever_its_count() {
     let mut harness = Harness::new(1);
     fill(&mut harness, "key", 20_000);
