@@ -146,6 +146,7 @@ fn refuse(name: &str, reason: &str) -> Vec<u8> {
 
 fn reset_stat(context: &mut Context<'_>, _: Args<'_>, reply: &mut Reply<'_>) -> Status {
     context.core.stats.reset();
+    context.core.expired_count_at_reset = context.shard.stats().expired_count;
     reply.ok();
     Status::Done
 }

@@ -100,6 +100,8 @@ pub struct Core {
     pub clients: Clients,
     /// Counters, merged by INFO.
     pub stats: CoreStats,
+    /// Keys that the shard had seen expire when the counts last began anew: it counts on.
+    pub expired_count_at_reset: u64,
     /// What does not change while the process runs.
     pub facts: Arc<Facts>,
     /// The few words all cores share.
@@ -123,6 +125,7 @@ impl Core {
             settings,
             clients: Clients::default(),
             stats: CoreStats::default(),
+            expired_count_at_reset: 0,
             facts,
             shared,
             random: Random::new(seed),

@@ -40,7 +40,8 @@ impl Figures {
             stats: context.core.stats.clone(),
             key_count: context.shard.len(),
             volatile_count: context.shard.volatile_len(),
-            expired_count: context.shard.stats().expired_count,
+            expired_count: context.shard.stats().expired_count
+                - context.core.expired_count_at_reset,
             connection_count: context.core.clients.len() as u64,
         }
     }

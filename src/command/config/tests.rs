@@ -176,3 +176,18 @@ fn resetstat_begins_every_core_anew() {
     assert_eq!(cores.run("CONFIG RESETSTAT"), "+OK\r\n");
     assert_eq!(cores.cores[1].stats.commands_processed, 0);
 }
+
+#[test]
+fn resetstat_forgets_the_keys_that_expired() {
+    let mut cores = Cores::new(1);
+    for expired_count in [1, 2] {
+        cores.run("SET k v PX 10");
+        cores.now.unix_us += 20_000;
+        cores.run("GET k");
+        let expected = format!("\r\nexpired_keys:{expired_count}\r\n");
+        assert!(cores.run("INFO stats").contains(&expected));
+    }
+    cores.run("CONFIG RESETSTAT");
+    let info = cores.run("INFO stats");
+    assert!(info.contains("\r\nexpired_keys:0\r\n"), "{info}");
+}
