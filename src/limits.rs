@@ -112,6 +112,8 @@ pub const GATHER_COUNT_MAX: usize = 8;
 pub const WHOLE_KEY_COUNT_MAX: usize = 16 * 1024;
 /// Bytes of compaction and the like in one slice of background work.
 pub const BACKGROUND_LEN_BYTES: usize = 256 * KIB;
+/// Argument positions that memory kept for its next use has room for.
+pub const POOLED_SPAN_COUNT_MAX: usize = 16 * BATCH_COMMAND_COUNT_MAX;
 /// Larger read buffers are multiples of this: whole pages.
 pub const READ_BUFFER_ALIGN_BYTES: usize = 4096;
 /// Bytes of one pooled read buffer.

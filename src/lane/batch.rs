@@ -21,6 +21,7 @@ use super::forward::Place;
 use super::fragment::Fragment;
 use crate::command::{Resume, Row};
 use crate::hash::KeyHash;
+use crate::limits::POOLED_SPAN_COUNT_MAX;
 use crate::resp::{Args, Protocol, Span};
 
 /// Names a connection of one lane: a place, and which of its successive tenants.
@@ -134,6 +135,7 @@ impl Batch {
         std::mem::swap(&mut empty.ends, &mut self.ends);
         empty.commands.clear();
         empty.spans.clear();
+        empty.spans.shrink_to(POOLED_SPAN_COUNT_MAX);
         empty.replies.clear();
         empty.ends.clear();
         *self = empty;

@@ -37,6 +37,8 @@ pub(super) struct Connection {
     pub(super) noted_bytes: (usize, usize),
     /// Batches that are out.
     pub(super) outstanding: usize,
+    /// Whether it has received or sent since the last sweep for idle ones.
+    pub(super) is_active: bool,
     /// The peer closed its writing half: finish what was received, then close.
     pub(super) is_end_received: bool,
     /// Nothing more is executed: send what is owed, then close.
@@ -127,6 +129,7 @@ impl Connection {
             unposted: VecDeque::new(),
             noted_bytes: (0, 0),
             outstanding: 0,
+            is_active: false,
             is_end_received: false,
             is_closing: false,
             is_leaving: false,

@@ -5,6 +5,7 @@
 //! | nothing out                     | its place is free at once                                  |
 //! | batches out                     | its place is kept until they are back                      |
 //! | a batch that came back unfinished | it is posted once more, to be given up by the other core |
+//! | a batch held back here for room | it is posted when there is some, to be given up as well    |
 //! | a plan begun                    | the plan goes on to its end, for nobody                    |
 //!
 //! Its input, its output and its name among the clients go at once, except in the last case.
@@ -24,12 +25,15 @@ impl Lane {
         connection.discard_input();
         if connection.must_finish() {
             connection.is_leaving = true;
+            // Killed or not: what was begun goes on.
+            connection.is_closing = false;
+            self.leaving.push(id);
             self.connections[id.index as usize].connection = Some(connection);
             return;
         }
+        connection.input.release(&mut self.parts.buffers);
         self.note_buffers(&mut connection);
         self.parts.core.clients.remove(connection.client);
-        connection.input.release(&mut self.parts.buffers);
         if let Some(progress) = connection.progress.take() {
             progress.discard(&mut self.parts);
         }
@@ -42,7 +46,7 @@ impl Lane {
             }
         }
         while let Some(mut gather) = connection.gathers.pop_front() {
-            self.parts.released.append(&mut gather.local().externs);
+            gather.give_up_externs(&mut self.parts.released);
             for place in 0..gather.place_count() {
                 if let Some((core, batch)) = gather.take_batch(place) {
                     self.bury(&mut connection, core, batch);
@@ -70,7 +74,12 @@ impl Lane {
     /// Disposes of a batch whose connection is gone. One that came back unfinished is posted once
     /// more, for the other core to give up what it holds back for it.
     pub(super) fn bury(&mut self, connection: &mut Connection, core: u16, mut batch: Box<Batch>) {
-        self.parts.released.append(&mut batch.replies.externs);
+        // Those that were passed on are the output's to release.
+        let taken = std::mem::take(&mut batch.taken_externs);
+        self.parts
+            .released
+            .extend(batch.replies.externs.drain(taken..));
+        batch.replies.externs.clear();
         if batch.is_finished() || batch.is_abandoned {
             self.parts.put_batch(batch);
             return;
@@ -92,6 +101,11 @@ impl Lane {
                 is_busy = true;
             } else if self
                 .connection(id)
+                .is_some_and(|it| !it.unposted.is_empty())
+            {
+                self.leaving.push(id);
+            } else if self
+                .connection(id)
                 .is_some_and(|connection| !connection.must_finish())
             {
                 self.disconnect(id);
@@ -104,7 +118,8 @@ impl Lane {
     pub(super) fn post_for_the_gone(&mut self) {
         for id in std::mem::take(&mut self.gone) {
             let place = &mut self.connections[id.index as usize];
-            let Some(mut connection) = place.connection.take() else {
+            let is_it = place.generation == id.generation;
+            let Some(mut connection) = place.connection.take_if(|_| is_it) else {
                 continue;
             };
             for (core, mut batch) in std::mem::take(&mut connection.unposted) {

@@ -15,7 +15,7 @@
 use super::batch::Batch;
 use super::fragment::Fragment;
 use super::output::Output;
-use crate::resp::Protocol;
+use crate::resp::{Extern, Protocol};
 
 /// The replies of one stretch of a connection's commands.
 #[derive(Default)]
@@ -188,6 +188,11 @@ impl Gather {
         let place = usize::from(batch.ticket.place);
         assert!(self.batches[place].is_none());
         self.batches[place] = Some(batch);
+    }
+
+    /// Moves the large values that were not passed on to `released`.
+    pub(super) fn give_up_externs(&mut self, released: &mut Vec<Extern>) {
+        released.extend(self.local.externs.drain(self.local_taken_externs..));
     }
 
     /// Reply bytes this core wrote into it.

@@ -76,7 +76,10 @@ impl Input {
             .parser
             .next(buffer.private_mut(self.parsed, self.end), limits, spans)?;
         match step {
-            Step::Command { len_bytes } | Step::Empty { len_bytes } => self.parsed += len_bytes,
+            Step::Command { len_bytes } | Step::Empty { len_bytes } => {
+                self.parsed += len_bytes;
+                self.need_bytes = 0;
+            }
             Step::Incomplete { need_bytes } => self.need_bytes = need_bytes,
         }
         Ok(step)
@@ -119,6 +122,7 @@ impl Input {
     pub(super) fn discard(&mut self) {
         self.start = self.end;
         self.parsed = self.end;
+        self.need_bytes = 0;
         self.parser.reset();
     }
 
@@ -138,7 +142,10 @@ impl Input {
             return;
         }
         let wanted = pending.max(announced) + RECEIVE_LEN_BYTES_MIN;
-        if wanted <= buffer.len_bytes() && !buffer.is_pinned() {
+        // What a long value has touched is given back as soon as the usual size will do.
+        let is_outgrown =
+            wanted <= READ_BUFFER_LEN_BYTES && buffer.len_bytes() > READ_BUFFER_LEN_BYTES;
+        if wanted <= buffer.len_bytes() && !buffer.is_pinned() && !is_outgrown {
             buffer.move_to_front(self.start, self.end);
         } else {
             let mut larger = if wanted <= READ_BUFFER_LEN_BYTES {
@@ -236,5 +243,27 @@ mod tests {
         assert!((3_000_000..3_100_000).contains(&capacity_bytes));
         feed(&mut input, &mut pool, b"\r\n", 2);
         assert!(parse(&mut input).is_some());
+    }
+
+    #[test]
+    fn a_buffer_made_for_a_long_value_is_given_back_with_the_next_short_command() {
+        let (mut input, mut pool) = (Input::default(), BufferPool::default());
+        feed(
+            &mut input,
+            &mut pool,
+            b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$3000000\r\n",
+            64,
+        );
+        assert_eq!(parse(&mut input), None);
+        feed(&mut input, &mut pool, &vec![b'v'; 3_000_000], 200_000);
+        feed(&mut input, &mut pool, b"\r\n*2000\r\n", 99);
+        let len_bytes = parse(&mut input).expect("complete");
+        input.consume(len_bytes);
+        assert_eq!(parse(&mut input), None);
+        for _ in 0..1500 {
+            feed(&mut input, &mut pool, b"$4\r\nabcd\r\n", 10);
+            assert_eq!(parse(&mut input), None);
+        }
+        assert_eq!(input.capacity_bytes(), READ_BUFFER_LEN_BYTES);
     }
 }

@@ -7,14 +7,17 @@
 //!            ◄════════════════ completions
 //! ```
 //!
-//! A pair never has more batches out than a ring holds, so a completion always finds room: serving
-//! a batch cannot block. When a pair is at its bound, [`Links::post`] gives the batch back and the
-//! connection waits, never the core.
+//! Requests are always taken, whatever becomes of them, and a completion that finds its ring full
+//! waits on this side of it: so a full ring is never full for long, and neither serving nor
+//! completing blocks. When a ring is full, [`Links::post`] gives the batch back and the connection
+//! waits, never the core. A batch held back for a client that does not read takes no place in any
+//! ring, so it holds up nobody else.
 //!
 //! A doorbell is rung only for a core that said it is about to sleep: it arms its bell, looks at
 //! its rings once more and only then sleeps; who pushes looks at the bell afterwards. Between the
 //! two stands a sequentially consistent fence on each side, so one of them sees the other.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::batch::Batch;
@@ -25,8 +28,6 @@ use crate::limits::RING_CAPACITY;
 /// One core's ends of the rings to and from every other core.
 pub struct Links {
     id: u16,
-    /// Batches that a pair may have out.
-    capacity: usize,
     /// By core; the own place is empty.
     peers: Vec<Option<Peer>>,
     bells: Arc<[CachePadded<AtomicBool>]>,
@@ -37,10 +38,10 @@ struct Peer {
     completions_in: Consumer<Batch>,
     requests_in: Consumer<Batch>,
     completions_out: Producer<Batch>,
-    /// Batches posted whose completion was not taken yet.
-    outstanding: usize,
     /// Whether anything was pushed since the bells were last looked at.
     is_pushed: bool,
+    /// Completions that found their ring full, oldest first.
+    late: VecDeque<Box<Batch>>,
 }
 
 impl Links {
@@ -57,7 +58,6 @@ impl Links {
         let mut links: Vec<Self> = (0..count)
             .map(|id| Self {
                 id,
-                capacity,
                 peers: (0..count).map(|_| None).collect(),
                 bells: Arc::clone(&bells),
             })
@@ -83,15 +83,10 @@ impl Links {
         (0..self.count()).filter(move |core| *core != here)
     }
 
-    /// Hands `batch` to another core; gives it back when that pair's bound is reached.
+    /// Hands `batch` to another core; gives it back when the ring is full.
     pub(super) fn post(&mut self, core: u16, batch: Box<Batch>) -> Result<(), Box<Batch>> {
-        let capacity = self.capacity;
         let peer = self.peer(core);
-        if peer.outstanding == capacity {
-            return Err(batch);
-        }
         peer.requests_out.push(batch)?;
-        peer.outstanding += 1;
         peer.is_pushed = true;
         Ok(())
     }
@@ -99,25 +94,20 @@ impl Links {
     /// Sends a served batch back to the core it came from.
     pub(super) fn complete(&mut self, core: u16, batch: Box<Batch>) {
         let peer = self.peer(core);
-        let pushed = peer.completions_out.push(batch);
-        assert!(
-            pushed.is_ok(),
-            "no more batches are out than the ring holds"
-        );
-        peer.is_pushed = true;
+        peer.late.push_back(batch);
+        peer.push_late();
     }
 
     /// The next batch of another core to serve.
     pub(super) fn take_request(&mut self, core: u16) -> Option<Box<Batch>> {
-        self.peer(core).requests_in.pop()
+        let peer = self.peer(core);
+        peer.push_late();
+        peer.requests_in.pop()
     }
 
     /// The next of this core's own batches that has come back.
     pub(super) fn take_completion(&mut self, core: u16) -> Option<Box<Batch>> {
-        let peer = self.peer(core);
-        let batch = peer.completions_in.pop()?;
-        peer.outstanding -= 1;
-        Some(batch)
+        self.peer(core).completions_in.pop()
     }
 
     /// Names the sleeping cores that something was pushed for; the caller rings them.
@@ -144,11 +134,9 @@ impl Links {
         bell.0.store(true, Ordering::Relaxed);
         // Pairs with the fence in `take_doorbells`: the bell is armed before the rings are seen.
         fence(Ordering::SeqCst);
-        let is_quiet = self
-            .peers
-            .iter_mut()
-            .flatten()
-            .all(|peer| peer.requests_in.is_empty() && peer.completions_in.is_empty());
+        let is_quiet = self.peers.iter_mut().flatten().all(|peer| {
+            peer.late.is_empty() && peer.requests_in.is_empty() && peer.completions_in.is_empty()
+        });
         if !is_quiet {
             self.disarm();
         }
@@ -170,6 +158,17 @@ impl Links {
 }
 
 impl Peer {
+    /// Pushes completions as far as there is room.
+    fn push_late(&mut self) {
+        while let Some(batch) = self.late.pop_front() {
+            if let Err(batch) = self.completions_out.push(batch) {
+                self.late.push_front(batch);
+                return;
+            }
+            self.is_pushed = true;
+        }
+    }
+
     /// The two ends of one pair of cores.
     fn pair(capacity: usize) -> (Self, Self) {
         let (there_out, there_in) = ring::<Batch>(capacity);
@@ -181,16 +180,16 @@ impl Peer {
             completions_in: there_done_in,
             requests_in: back_in,
             completions_out: back_done_out,
-            outstanding: 0,
             is_pushed: false,
+            late: VecDeque::new(),
         };
         let other = Self {
             requests_out: back_out,
             completions_in: back_done_in,
             requests_in: there_in,
             completions_out: there_done_out,
-            outstanding: 0,
             is_pushed: false,
+            late: VecDeque::new(),
         };
         (one, other)
     }
@@ -214,25 +213,37 @@ mod tests {
     }
 
     #[test]
-    fn a_pair_takes_no_more_batches_than_can_come_back() {
+    fn completions_past_a_full_ring_wait_and_come_in_order() {
+        let mut links = Links::mesh_with_capacity(2, 2);
+        let (mut server, mut origin) = (links.pop().expect("two"), links.pop().expect("two"));
+        for place in 0..7 {
+            let mut next = batch();
+            next.ticket.place = place;
+            assert!(origin.post(1, next).is_ok(), "requests are taken at once");
+            let request = server.take_request(0).expect("posted");
+            server.complete(0, request);
+        }
+        assert!(!server.arm(), "who owes completions does not sleep");
+        for place in 0..7 {
+            let back = origin.take_completion(1).expect("completed");
+            assert_eq!(back.ticket.place, place);
+            assert!(server.take_request(0).is_none());
+        }
+        assert!(origin.take_completion(1).is_none());
+        assert!(server.arm());
+    }
+
+    #[test]
+    fn a_full_ring_gives_the_batch_back() {
         let mut links = Links::mesh_with_capacity(3, 2);
-        let mut server = links.pop().expect("three");
         let mut origin = links.swap_remove(0);
         assert!(origin.post(2, batch()).is_ok());
         assert!(origin.post(2, batch()).is_ok());
         assert!(origin.post(2, batch()).is_err());
         assert!(
             origin.post(1, batch()).is_ok(),
-            "each pair has its own bound"
+            "each pair has its own ring"
         );
-        let request = server.take_request(0).expect("posted");
-        assert!(
-            origin.post(2, batch()).is_err(),
-            "taken is not yet returned"
-        );
-        server.complete(0, request);
-        assert!(origin.take_completion(2).is_some());
-        assert!(origin.post(2, batch()).is_ok());
     }
 
     #[test]

@@ -218,6 +218,7 @@ impl Lane {
         let Some(connection) = self.connection(id) else {
             return;
         };
+        connection.is_active = true;
         connection.input.received(len_bytes);
         if connection.input.len_bytes() as u64 >= limit_bytes {
             let client = connection.client;
@@ -247,7 +248,7 @@ impl Lane {
         let Some(mut connection) = self.take(id) else {
             return Turn::Finished;
         };
-        if self.parts.core.clients[connection.client].is_killed && !connection.is_closing {
+        if self.parts.core.clients[connection.client].is_killed && !connection.is_leaving {
             connection.output.discard(&mut self.parts.released);
             connection.discard_input();
             connection.is_closing = true;
@@ -281,6 +282,7 @@ impl Lane {
         let Some(mut connection) = self.take(id) else {
             return;
         };
+        connection.is_active = true;
         connection.output.sent(len_bytes, &mut self.parts.released);
         connection.output.release(&mut self.parts.tails);
         self.note_buffers(&mut connection);
@@ -337,23 +339,28 @@ impl Lane {
             .background(crate::limits::BACKGROUND_LEN_BYTES)
     }
 
-    /// Finds connections that were idle for longer than `timeout`; about once a second.
+    /// Closes connections that were idle for longer than `timeout`; about once a second. One is
+    /// idle that has neither received nor sent since the last sweep and waits for no reply.
     pub fn sweep(&mut self, now: Now) {
         let core = &mut self.parts.core;
         let timeout_ms = core.settings.timeout_s * 1000;
-        if timeout_ms == 0 {
-            return;
-        }
-        let is_idle =
-            |session: &Session| now.ms() - session.last_active_ms.min(now.ms()) > timeout_ms;
-        let idle: Vec<ClientIndex> = core
-            .clients
-            .iter()
-            .filter(|(_, session)| is_idle(session))
-            .map(|(client, _)| client)
-            .collect();
-        for client in idle {
-            core.clients.kill(client);
+        let connections = self.connections.iter_mut();
+        let connections = connections.filter_map(|place| place.connection.as_mut());
+        for connection in connections.filter(|connection| !connection.is_disconnected) {
+            let is_active = std::mem::take(&mut connection.is_active)
+                || connection.progress.is_some()
+                || connection.outstanding > 0;
+            let Some(session) = core.clients.get_mut(connection.client) else {
+                continue;
+            };
+            if is_active {
+                session.last_active_ms = session.last_active_ms.max(now.ms());
+            }
+            let idle_ms = now.ms().saturating_sub(session.last_active_ms);
+            if timeout_ms > 0 && idle_ms > timeout_ms {
+                core.clients.kill(connection.client);
+                core.stats.idle_disconnections += 1;
+            }
         }
         self.take_killed();
     }
@@ -394,10 +401,9 @@ impl Lane {
 
     fn connection(&mut self, id: ConnectionId) -> Option<&mut Connection> {
         let place = self.connections.get_mut(id.index as usize)?;
-        place
-            .connection
-            .as_deref_mut()
-            .filter(|_| place.generation == id.generation)
+        let is_it = place.generation == id.generation;
+        let connection = place.connection.as_deref_mut()?;
+        (is_it && !connection.is_disconnected).then_some(connection)
     }
 
     fn take(&mut self, id: ConnectionId) -> Option<Box<Connection>> {

@@ -135,6 +135,10 @@ impl Output {
         if self.sent == self.tail.bytes.len() {
             self.sent = 0;
             self.tail.clear();
+        } else if self.sent >= TURN_LEN_BYTES_MAX {
+            // A reader that is always a little behind must not make the tail its whole past.
+            self.tail.bytes.drain(..self.sent);
+            self.sent = 0;
         }
     }
 

@@ -389,3 +389,350 @@ fn a_rename_to_another_shard_is_finished_although_its_client_has_gone() {
     assert!(lanes[0].core().clients.is_empty());
     assert_eq!((lanes[0].shard().len(), lanes[1].shard().len()), (0, 1));
 }
+
+// ── review ──────────────────────────────────────────────────────────────────────────────────────
+
+fn exchange_all(lanes: &mut [Lane], rounds: usize) {
+    for _ in 0..rounds {
+        lanes.iter_mut().for_each(|lane| {
+            lane.exchange(NOW);
+        });
+    }
+}
+
+#[test]
+fn the_gauge_goes_back_when_a_client_leaves_in_the_middle_of_a_command() {
+    let mut lanes = lanes(1, 31);
+    for _ in 0..10 {
+        let id = lanes[0].connect(Peer::default(), NOW);
+        send(&mut lanes[0], id, b"*2\r\n$3\r\nGE");
+        lanes[0].turn(id, NOW);
+        lanes[0].disconnect(id);
+    }
+    assert_eq!(lanes[0].core().stats.input_buffers_bytes, 0);
+}
+
+#[test]
+fn a_large_value_in_a_partly_drained_batch_is_unpinned_once() {
+    let mut lanes = lanes(2, 32);
+    let id = lanes[0].connect(Peer::default(), NOW);
+    let (big, small) = (key_of(1, 0), key_of(1, 1));
+    send(
+        &mut lanes[0],
+        id,
+        &command(&[b"SET", big.as_bytes(), &vec![b'x'; 2 << 20]]),
+    );
+    send(
+        &mut lanes[0],
+        id,
+        &command(&[b"SET", small.as_bytes(), &vec![b'y'; 4 << 10]]),
+    );
+    assert_eq!(run_until(&mut lanes, id, 10), b"+OK\r\n+OK\r\n");
+    send(&mut lanes[0], id, &command(&[b"GET", big.as_bytes()]));
+    for _ in 0..400 {
+        send(&mut lanes[0], id, &command(&[b"GET", small.as_bytes()]));
+    }
+    for _ in 0..4 {
+        lanes[0].turn(id, NOW);
+        exchange_all(&mut lanes, 2);
+    }
+    assert_eq!(lanes[0].turn(id, NOW), Turn::OutputFull);
+    lanes[0].disconnect(id);
+    exchange_all(&mut lanes, 10);
+}
+
+#[test]
+fn output_that_is_never_empty_does_not_grow() {
+    let mut lanes = lanes(1, 33);
+    let id = lanes[0].connect(Peer::default(), NOW);
+    send(
+        &mut lanes[0],
+        id,
+        &command(&[b"SET", b"k", &vec![b'v'; 100 << 10]]),
+    );
+    lanes[0].turn(id, NOW);
+    let request = command(&[b"GET", b"k"]);
+    for _ in 0..2000 {
+        send(&mut lanes[0], id, &request);
+        lanes[0].turn(id, NOW);
+        let len_bytes = lanes[0].unsent(id).len().min(100 << 10);
+        lanes[0].sent(id, len_bytes);
+        assert!(
+            lanes[0].core().stats.output_buffers_bytes < 16 << 20,
+            "{} MiB for {} unsent",
+            lanes[0].core().stats.output_buffers_bytes >> 20,
+            lanes[0].unsent(id).len()
+        );
+    }
+}
+
+#[test]
+fn many_slow_readers_do_not_deadlock_a_pair_of_cores() {
+    let mut lanes = lanes(2, 34);
+    let key = key_of(1, 0);
+    let ids: Vec<_> = (0..12)
+        .map(|_| lanes[0].connect(Peer::default(), NOW))
+        .collect();
+    send(
+        &mut lanes[0],
+        ids[0],
+        &command(&[b"SET", key.as_bytes(), &vec![b'v'; 4 << 10]]),
+    );
+    assert_eq!(run_until(&mut lanes, ids[0], 5), b"+OK\r\n");
+    let request = command(&[b"GET", key.as_bytes()]).repeat(1024 * 8);
+    for id in &ids {
+        send(&mut lanes[0], *id, &request);
+    }
+    for _ in 0..200 {
+        for id in &ids {
+            lanes[0].turn(*id, NOW);
+        }
+        exchange_all(&mut lanes, 2);
+    }
+
+    let other = lanes[0].connect(Peer::default(), NOW);
+    send(&mut lanes[0], other, &command(&[b"STRLEN", key.as_bytes()]));
+    for _ in 0..200 {
+        lanes[0].turn(other, NOW);
+        exchange_all(&mut lanes, 2);
+    }
+    let served_others = lanes[0].unsent(other).len();
+    // Now all of them read whatever there is.
+    let reply = 4 + 2 + 1 + (4 << 10) + 2;
+    let mut totals = vec![0; ids.len()];
+    for _ in 0..5000 {
+        for (id, total) in ids.iter().zip(&mut totals) {
+            lanes[0].turn(*id, NOW);
+            let mut output = Vec::new();
+            take(&mut lanes[0], *id, &mut output);
+            *total += output.len();
+        }
+        exchange_all(&mut lanes, 2);
+    }
+    assert!(
+        totals.iter().all(|total| *total == reply * 1024 * 8),
+        "{totals:?} others: {served_others}"
+    );
+    assert!(served_others > 0);
+}
+
+#[test]
+fn a_protocol_error_behind_a_split_command_comes_after_its_reply() {
+    let mut lanes = lanes(2, 35);
+    let id = lanes[0].connect(Peer::default(), NOW);
+    let (a, b) = (key_of(0, 0), key_of(1, 0));
+    let mut bytes = command(&[b"MSET", a.as_bytes(), b"1", b.as_bytes(), b"2"]);
+    bytes.extend_from_slice(b"*1\r\n!bad\r\n");
+    send(&mut lanes[0], id, &bytes);
+    let mut output = Vec::new();
+    for _ in 0..20 {
+        lanes[0].turn(id, NOW);
+        exchange_all(&mut lanes, 2);
+        take(&mut lanes[0], id, &mut output);
+    }
+    assert_eq!(
+        String::from_utf8_lossy(&output),
+        "+OK\r\n-ERR Protocol error: expected '$', got '!'\r\n"
+    );
+}
+
+#[test]
+fn a_protocol_error_behind_a_plan_leaves_nothing_behind() {
+    let mut lanes = lanes(2, 36);
+    let id = lanes[0].connect(Peer::default(), NOW);
+    let (a, b) = (key_of(0, 0), key_of(1, 0));
+    let mut bytes = command(&[b"RENAME", a.as_bytes(), b.as_bytes()]);
+    bytes.extend_from_slice(b"*1\r\n!bad\r\n");
+    send(&mut lanes[0], id, &bytes);
+    for _ in 0..5 {
+        if lanes[0].turn(id, NOW) == Turn::Finished {
+            break;
+        }
+        exchange_all(&mut lanes, 2);
+    }
+    lanes[0].disconnect(id);
+    exchange_all(&mut lanes, 20);
+    assert!(lanes[0].core().clients.is_empty());
+}
+
+#[test]
+fn the_rename_of_a_killed_client_is_finished() {
+    let mut lanes = lanes(2, 37);
+    let id = lanes[0].connect(Peer::default(), NOW);
+    let (source, target) = (key_of(0, 0), key_of(1, 0));
+    send(
+        &mut lanes[0],
+        id,
+        &command(&[b"SET", source.as_bytes(), b"v"]),
+    );
+    assert_eq!(run_until(&mut lanes, id, 5), b"+OK\r\n");
+    send(
+        &mut lanes[0],
+        id,
+        &command(&[b"RENAME", source.as_bytes(), target.as_bytes()]),
+    );
+    assert_eq!(lanes[0].turn(id, NOW), Turn::Waiting);
+    let client = lanes[0].core().clients.iter().next().expect("one").0;
+    lanes[0].core_mut().clients.kill(client);
+    assert_eq!(lanes[0].turn(id, NOW), Turn::Finished);
+    lanes[0].disconnect(id);
+    exchange_all(&mut lanes, 20);
+    assert_eq!((lanes[0].shard().len(), lanes[1].shard().len()), (0, 1));
+    assert!(lanes[0].core().clients.is_empty());
+}
+
+#[test]
+fn a_rename_whose_turn_was_cut_short_here_is_finished_although_its_client_has_gone() {
+    let mut lanes = lanes(2, 38);
+    let id = lanes[0].connect(Peer::default(), NOW);
+    let (source, target) = (key_of(1, 0), key_of(0, 0));
+    send(
+        &mut lanes[0],
+        id,
+        &command(&[b"SET", source.as_bytes(), &vec![b'r'; 8 << 20]]),
+    );
+    assert_eq!(run_until(&mut lanes, id, 5), b"+OK\r\n");
+    send(
+        &mut lanes[0],
+        id,
+        &command(&[b"RENAME", source.as_bytes(), target.as_bytes()]),
+    );
+    assert_eq!(lanes[0].turn(id, NOW), Turn::Waiting);
+    exchange_all(&mut lanes, 1);
+    exchange_all(&mut lanes, 1);
+    assert_eq!(lanes[0].turn(id, NOW), Turn::More);
+    lanes[0].disconnect(id);
+    exchange_all(&mut lanes, 100);
+    assert_eq!((lanes[0].shard().len(), lanes[1].shard().len()), (1, 0));
+    assert!(lanes[0].core().clients.is_empty());
+}
+
+#[test]
+fn a_killed_client_that_had_said_quit_is_closed() {
+    let (mut lanes, id, key, _) = with_long_value_elsewhere();
+    for _ in 0..20 {
+        send(&mut lanes[0], id, &command(&[b"GET", key.as_bytes()]));
+    }
+    send(&mut lanes[0], id, &command(&[b"QUIT"]));
+    for _ in 0..10 {
+        lanes[0].turn(id, NOW);
+        exchange_all(&mut lanes, 2);
+    }
+    let client = lanes[0].core().clients.iter().next().expect("one").0;
+    lanes[0].core_mut().clients.kill(client);
+    assert_eq!(lanes[0].turn(id, NOW), Turn::Finished);
+    assert!(lanes[0].unsent(id).is_empty());
+}
+
+#[test]
+fn protocol_switches_behind_a_split_command_do_not_wait_for_ever() {
+    let mut lanes = lanes(1, 40);
+    let id = lanes[0].connect(Peer::default(), NOW);
+    let keys: Vec<String> = (0..16 * 1024 + 1).map(|n| format!("k{n}")).collect();
+    let arguments: Vec<&[u8]> = std::iter::once(&b"DEL"[..])
+        .chain(keys.iter().map(String::as_bytes))
+        .collect();
+    send(&mut lanes[0], id, &command(&arguments));
+    for round in 0..20 {
+        send(
+            &mut lanes[0],
+            id,
+            &command(&[b"HELLO", if round % 2 == 0 { b"3" } else { b"2" }]),
+        );
+    }
+    send(&mut lanes[0], id, &command(&[b"PING"]));
+    let mut output = Vec::new();
+    for _ in 0..20 {
+        let turn = lanes[0].turn(id, NOW);
+        take(&mut lanes[0], id, &mut output);
+        lanes[0].exchange(NOW);
+        let mut ready = Vec::new();
+        lanes[0].take_ready(&mut ready);
+        assert!(
+            turn != Turn::Waiting || !ready.is_empty(),
+            "waits for nobody"
+        );
+        if turn == Turn::Idle {
+            break;
+        }
+    }
+    assert!(output.ends_with(b"+PONG\r\n"));
+}
+
+#[test]
+fn a_connection_may_go_while_its_resumed_batch_waits_for_room() {
+    let (mut lanes, id, key, _) = with_long_value_elsewhere();
+    for _ in 0..3000 {
+        send(&mut lanes[0], id, &command(&[b"GET", key.as_bytes()]));
+    }
+    for _ in 0..20 {
+        lanes[0].turn(id, NOW);
+        exchange_all(&mut lanes, 1);
+    }
+    // Others fill the ring.
+    let others: Vec<_> = (0..RING_CAPACITY)
+        .map(|_| lanes[0].connect(Peer::default(), NOW))
+        .collect();
+    for other in &others {
+        send(
+            &mut lanes[0],
+            *other,
+            &command(&[b"STRLEN", key.as_bytes()]),
+        );
+        lanes[0].turn(*other, NOW);
+    }
+    let mut output = Vec::new();
+    take(&mut lanes[0], id, &mut output);
+    lanes[0].turn(id, NOW);
+    lanes[0].disconnect(id);
+    for _ in 0..20 {
+        exchange_all(&mut lanes, 1);
+        let mut ready = Vec::new();
+        lanes[0].take_ready(&mut ready);
+        for id in ready {
+            lanes[0].turn(id, NOW);
+        }
+    }
+    assert!(lanes[0].is_quiet());
+}
+
+#[test]
+fn a_plan_that_waits_for_room_is_finished_although_its_client_has_gone() {
+    let mut lanes = lanes(2, 42);
+    let id = lanes[0].connect(Peer::default(), NOW);
+    let (source, target) = (key_of(0, 0), key_of(1, 0));
+    send(
+        &mut lanes[0],
+        id,
+        &command(&[b"SET", source.as_bytes(), b"v"]),
+    );
+    assert_eq!(run_until(&mut lanes, id, 5), b"+OK\r\n");
+    let others: Vec<_> = (0..RING_CAPACITY)
+        .map(|_| lanes[0].connect(Peer::default(), NOW))
+        .collect();
+    for other in &others {
+        send(
+            &mut lanes[0],
+            *other,
+            &command(&[b"STRLEN", target.as_bytes()]),
+        );
+        lanes[0].turn(*other, NOW);
+    }
+    send(
+        &mut lanes[0],
+        id,
+        &command(&[b"RENAME", source.as_bytes(), target.as_bytes()]),
+    );
+    assert_eq!(lanes[0].turn(id, NOW), Turn::Waiting);
+    lanes[0].disconnect(id);
+    for _ in 0..20 {
+        exchange_all(&mut lanes, 1);
+        let mut ready = Vec::new();
+        lanes[0].take_ready(&mut ready);
+        for other in ready.into_iter().filter(|other| *other != id) {
+            lanes[0].turn(other, NOW);
+        }
+    }
+    assert_eq!((lanes[0].shard().len(), lanes[1].shard().len()), (0, 1));
+    assert_eq!(lanes[0].core().clients.len(), RING_CAPACITY);
+}

@@ -79,6 +79,10 @@ impl<'a> Worker<'a> {
             // What other cores still owe may be held back until there is room for it.
             return Turn::OutputFull;
         }
+        if turn == Turn::Waiting && self.connection.is_gathered() {
+            // What it waited for was here already.
+            return Turn::More;
+        }
         turn
     }
 
@@ -171,6 +175,7 @@ impl<'a> Worker<'a> {
                 return Some(Turn::Waiting);
             }
             wave.pass();
+            self.parts.core.stats.commands_processed += u64::from(!parsed.is_nothing());
             last = parsed.row.or(last);
             if self.connection.is_closing {
                 self.connection.discard_input();
@@ -186,7 +191,8 @@ impl<'a> Worker<'a> {
         if let Some(row) = last {
             self.note_command(row);
         }
-        if wave.peek().is_none()
+        if self.connection.progress.is_none()
+            && wave.peek().is_none()
             && let Some(error) = wave.error.take()
         {
             self.parts.core.stats.protocol_errors += 1;
@@ -209,7 +215,6 @@ impl<'a> Worker<'a> {
         if parsed.is_nothing() {
             return Flow::Begun;
         }
-        self.parts.core.stats.commands_processed += 1;
         let buffer = self.connection.input.buffer().clone();
         let start = self.connection.input.start();
         let place = Place {

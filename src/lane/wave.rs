@@ -11,7 +11,7 @@
 use super::input::Input;
 use crate::command::{Row, Scope, lookup};
 use crate::hash::{Hasher, KeyHash, cluster_slot, shard_of_slot};
-use crate::limits::WAVE_COMMAND_COUNT;
+use crate::limits::{POOLED_SPAN_COUNT_MAX, TURN_LEN_BYTES_MAX, WAVE_COMMAND_COUNT};
 use crate::resp::{Args, Limits, ProtocolError, Span, Step};
 use crate::shard::Shard;
 
@@ -82,7 +82,8 @@ impl Wave {
         } else {
             1
         };
-        while self.commands.len() < count_max {
+        while self.commands.len() < count_max && input.parsed() - input.start() < TURN_LEN_BYTES_MAX
+        {
             let span_start = self.spans.len();
             let start = input.parsed();
             match input.parse(limits, &mut self.spans) {
@@ -139,6 +140,7 @@ impl Wave {
     pub(super) fn clear(&mut self) {
         self.commands.clear();
         self.spans.clear();
+        self.spans.shrink_to(POOLED_SPAN_COUNT_MAX);
         self.next = 0;
         self.error = None;
     }

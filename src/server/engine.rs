@@ -227,10 +227,15 @@ impl Engine {
     /// Forgets a connection whose socket is about to close.
     pub(super) fn remove_connection(&self, id: ConnectionId) {
         self.wakers.borrow_mut()[id.index()] = None;
-        let mut lane = self.lane.borrow_mut();
-        lane.disconnect(id);
-        lane.core().shared.release(self.id);
+        {
+            let mut lane = self.lane.borrow_mut();
+            lane.disconnect(id);
+            lane.core().shared.release(self.id);
+        }
         self.connection_count.set(self.connection_count.get() - 1);
+        // It may have left work: batches to be given up, values to unpin, a plan to finish.
+        self.inbox.set();
+        self.note_work();
     }
 
     pub(super) fn connection_count(&self) -> usize {
