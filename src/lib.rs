@@ -5,9 +5,9 @@
 //!
 //! ```
 //! let mut config = coremap::Config::default();
-//! config.port = 0; // any free port
-//! config.shards = Some(1);
-//! config.maxmemory_bytes = Some(64 << 20);
+//! config.settings.port = 0; // any free port
+//! config.settings.shards = 1;
+//! config.settings.maxmemory_bytes = 64 << 20;
 //! let server = coremap::Server::start(config)?;
 //! println!("listening on {}", server.local_addrs()[0]);
 //! server.stop();

@@ -2,7 +2,8 @@
 //!
 //! A limit that a client can meet names the error it answers with. The README's table of limits
 //! is taken from this file. Nothing here is computed at run time; what depends on the host
-//! (the default of `maxmemory`, the number of shards) is resolved in `config`.
+//! (the default of `maxmemory`, the number of shards) is resolved when the server starts. Defaults
+//! of settings stand in their table (`command::settings`).
 
 /// 1024 bytes.
 pub const KIB: usize = 1024;
@@ -125,7 +126,8 @@ pub const OUTPUT_PAUSE_LEN_BYTES: usize = MIB;
 pub const MAXMEMORY_CLIENTS_DEFAULT_DIVISOR: u64 = 10;
 /// Unread input after which a connection is closed, as Redis's `client-query-buffer-limit`.
 pub const QUERY_BUFFER_LEN_BYTES_MAX: usize = GIB;
-/// Connections at most, whatever `maxclients` says: what Redis accepts for it.
+/// What `maxclients` may be at most: what Redis accepts for it.
+/// Beyond `maxclients`: `-ERR max number of clients reached`, then close.
 pub const CLIENT_COUNT_MAX: u32 = u32::MAX;
 
 // ── listing keys ────────────────────────────────────────────────────────────────────────────────
@@ -143,15 +145,6 @@ const _: () = assert!(SCAN_SLOT_COUNT_MAX.is_multiple_of(BUCKET_SLOT_COUNT as u6
 
 // ── server ──────────────────────────────────────────────────────────────────────────────────────
 
-/// TCP port, as Redis.
-pub const PORT_DEFAULT: u16 = 6379;
-/// Connections that may wait to be accepted, per core and address, as Redis.
-pub const TCP_BACKLOG_DEFAULT: u32 = 511;
-/// Seconds of silence after which TCP asks whether the peer lives, as Redis.
-pub const TCP_KEEPALIVE_S_DEFAULT: u32 = 300;
-/// Connections at most, unless `maxclients` says otherwise, as Redis.
-/// Beyond: `-ERR max number of clients reached`, then close.
-pub const MAXCLIENTS_DEFAULT: u32 = 10_000;
 /// Descriptors besides those of clients: per core three rings, listeners, doorbell, eventfd.
 pub const DESCRIPTORS_PER_CORE: u64 = 24;
 /// Descriptors of the process besides clients and cores: standard streams, files read in passing.
@@ -164,15 +157,10 @@ pub const MAXMEMORY_DEFAULT_PERCENT: u64 = 80;
 pub const RING_DEPTH_MAX: u32 = 1024;
 /// Entries of an io_uring when little memory may be locked.
 pub const RING_DEPTH_MIN: u32 = 128;
-/// Microseconds between two ticks of the guard against an executor that sleeps on its work.
-pub const GUARD_TIMER_US_DEFAULT: u32 = 2_000;
 /// Slower ticks of the guard, in multiples of its period, for when all faster ones were lost.
 pub const GUARD_RESERVE_FACTORS: [u32; 2] = [8, 64];
 /// Ticks without work after which the guard's period doubles.
 pub const GUARD_IDLE_TICKS_MAX: u32 = 10;
-/// Microseconds a task queue may run before the executor looks at its rings. Long, because the
-/// timer itself can make an executor sleep on its work (ARCHITECTURE.md, "The guard").
-pub const PREEMPT_TIMER_US_DEFAULT: u32 = 100_000;
 /// Microseconds of uninterrupted work after which a core looks at its sockets.
 pub const REACTOR_PASS_INTERVAL_US: u64 = 1_000;
 /// Milliseconds to wait when the process or the system is out of descriptors.
@@ -195,4 +183,3 @@ const _: () = assert!(WAVE_COMMAND_COUNT <= BATCH_COMMAND_COUNT_MAX);
 const _: () = assert!(BULK_LEN_BYTES_MAX < QUERY_BUFFER_LEN_BYTES_MAX);
 const _: () = assert!(RING_DEPTH_MIN.is_power_of_two());
 const _: () = assert!(RING_DEPTH_MAX.is_power_of_two());
-const _: () = assert!(GUARD_TIMER_US_DEFAULT < PREEMPT_TIMER_US_DEFAULT);

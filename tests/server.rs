@@ -19,11 +19,11 @@ use common::skip_because;
 use coremap::Config;
 
 /// A small server inside this process.
-fn embedded(shards: u16) -> coremap::Server {
+fn embedded(shards: u64) -> coremap::Server {
     let mut config = Config::default();
-    config.port = 0;
-    config.shards = Some(shards);
-    config.maxmemory_bytes = Some(64 << 20);
+    config.settings.port = 0;
+    config.settings.shards = shards;
+    config.settings.maxmemory_bytes = 64 << 20;
     coremap::Server::start(config).expect("it starts")
 }
 

@@ -135,7 +135,7 @@ fn with_changes(settings: &Settings, pairs: Args<'_>) -> Result<Settings, Vec<u8
     for (setting, value) in changes {
         changed
             .set(setting, value)
-            .map_err(|reason| refuse(setting.name, &reason))?;
+            .map_err(|misfit| refuse(setting.name, &misfit.for_client()))?;
     }
     Ok(changed)
 }

@@ -1,60 +1,68 @@
 //! The settings, as one table: CONFIG, the configuration file and the command line all read it.
 //!
 //! A row says what a setting is called (Redis's name wherever Redis has it), what values it takes,
-//! its default, whether it can change while the server runs, and where its value lives. Each core
-//! has its own copy of the values, so that reading one costs nothing; CONFIG SET changes them all.
+//! its default, whether it can change while the server runs, where its value lives, and how
+//! `--help` presents it. Each core has its own copy of the values, so that reading one costs
+//! nothing; CONFIG SET changes them all.
 //!
-//! Not here: which of file and command line wins, and what depends on the host (`config`).
+//! Not here: which of file and command line wins (`config`), and what depends on the host
+//! (`server`).
 
 use crate::limits;
 
+mod misfit;
 mod value;
 
+pub use misfit::Misfit;
 pub use value::{Field, Lens, format_bytes, parse_bytes};
 
 /// The values in force. [`SETTINGS`] has their names, units and meaning.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// `bind`
+    /// `appendonly`
+    pub appendonly: bool,
+    /// `bind`; a `-` in front means that the address may be missing
     pub bind: Vec<String>,
-    /// `port`
+    /// `client-query-buffer-limit`
+    pub client_query_buffer_limit_bytes: u64,
+    /// `cpus`; once the server runs, those it runs on
+    pub cpus: Vec<usize>,
+    /// `databases`
+    pub databases: u64,
+    /// `guard-timer-us`
+    pub guard_timer_us: u64,
+    /// `maxclients`
+    pub maxclients: u64,
+    /// `maxmemory`; once the server runs, what 0 means on this host
+    pub maxmemory_bytes: u64,
+    /// `maxmemory-clients`
+    pub maxmemory_clients_bytes: u64,
+    /// `maxmemory-policy`
+    pub maxmemory_policy: String,
+    /// `port`; once the server runs, the one it listens on
     pub port: u64,
-    /// `unixsocket`
-    pub unixsocket: String,
-    /// `unixsocketperm`
-    pub unixsocketperm: u64,
+    /// `preempt-timer-us`
+    pub preempt_timer_us: u64,
+    /// `protected-mode`
+    pub protected_mode: bool,
+    /// `proto-max-bulk-len`
+    pub proto_max_bulk_len_bytes: u64,
+    /// `requirepass`
+    pub requirepass: String,
+    /// `save`
+    pub save: String,
+    /// `shards`; once the server runs, how many there are
+    pub shards: u64,
     /// `tcp-backlog`
     pub tcp_backlog: u64,
     /// `tcp-keepalive`
     pub tcp_keepalive_s: u64,
     /// `timeout`
     pub timeout_s: u64,
-    /// `maxclients`
-    pub maxclients: u64,
-    /// `protected-mode`
-    pub protected_mode: bool,
-    /// `requirepass`
-    pub requirepass: String,
-    /// `client-query-buffer-limit`
-    pub client_query_buffer_limit_bytes: u64,
-    /// `proto-max-bulk-len`
-    pub proto_max_bulk_len_bytes: u64,
-    /// `maxmemory`; what it means on this host, once the server runs
-    pub maxmemory_bytes: u64,
-    /// `maxmemory-clients`
-    pub maxmemory_clients_bytes: u64,
-    /// `maxmemory-policy`
-    pub maxmemory_policy: String,
-    /// `shards`
-    pub shards: u64,
-    /// `cpus`
-    pub cpus: String,
-    /// `databases`
-    pub databases: u64,
-    /// `save`
-    pub save: String,
-    /// `appendonly`
-    pub appendonly: bool,
+    /// `unixsocket`
+    pub unixsocket: String,
+    /// `unixsocketperm`
+    pub unixsocketperm: u64,
 }
 
 /// One setting.
@@ -62,19 +70,87 @@ pub struct Settings {
 pub struct Setting {
     /// What CONFIG, the file and (after `--`) the command line call it.
     pub name: &'static str,
-    /// Where its value lives and what values it takes.
-    pub field: Field,
+    /// Where `--help` shows it; none if there is nothing to choose.
+    pub group: Option<Group>,
+    /// What stands for its value in `--help`.
+    pub placeholder: &'static str,
     /// Its default, as one would write it.
     pub default: &'static str,
+    /// What its default comes to, where the default itself does not say.
+    pub default_meaning: &'static str,
+    /// What it does, in one line.
+    pub help: &'static str,
+    /// Where its value lives and what values it takes.
+    pub field: Field,
     /// Whether CONFIG SET may change it.
     pub is_live: bool,
-    /// One line for people.
-    pub help: &'static str,
+}
+
+/// The parts of `--help`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Group {
+    /// What every user sets.
+    Basic,
+    /// Connections and addresses.
+    Network,
+    /// Memory and CPUs.
+    Resources,
+    /// Nobody should need these.
+    Expert,
+}
+
+impl Group {
+    /// All, in the order of `--help`.
+    pub const ALL: [Group; 4] = [
+        Group::Basic,
+        Group::Network,
+        Group::Resources,
+        Group::Expert,
+    ];
+
+    /// Its heading.
+    #[must_use]
+    pub fn heading(self) -> &'static str {
+        match self {
+            Group::Basic => "Basic",
+            Group::Network => "Network",
+            Group::Resources => "Memory and CPUs",
+            Group::Expert => "Expert",
+        }
+    }
+}
+
+impl Setting {
+    /// Its default for people: what it comes to, or else the value.
+    #[must_use]
+    pub fn default_text(&self) -> &'static str {
+        if self.default_meaning.is_empty() {
+            self.default
+        } else {
+            self.default_meaning
+        }
+    }
+
+    /// CONFIG SET may change it.
+    const fn live(self) -> Self {
+        Self {
+            is_live: true,
+            ..self
+        }
+    }
+
+    /// What the default comes to.
+    const fn meaning(self, default_meaning: &'static str) -> Self {
+        Self {
+            default_meaning,
+            ..self
+        }
+    }
 }
 
 impl Settings {
-    /// Reads `text` as the value of `setting`; else why it is none, in the words of CONFIG SET.
-    pub fn set(&mut self, setting: &Setting, text: &str) -> Result<(), String> {
+    /// Reads `text` as the value of `setting`; else why it is none, and nothing changes.
+    pub fn set(&mut self, setting: &Setting, text: &str) -> Result<(), Misfit> {
         setting.field.set(self, text)
     }
 
@@ -82,31 +158,38 @@ impl Settings {
     pub fn get(&self, setting: &Setting) -> String {
         setting.field.get(self)
     }
+
+    /// The value of `setting`, as a configuration file has it: with units, and quoted where needed.
+    pub fn show(&self, setting: &Setting) -> String {
+        setting.field.show(self)
+    }
 }
 
 impl Default for Settings {
     fn default() -> Self {
         let mut settings = Self {
+            appendonly: false,
             bind: Vec::new(),
-            port: 0,
-            unixsocket: String::new(),
-            unixsocketperm: 0,
-            tcp_backlog: 0,
-            tcp_keepalive_s: 0,
-            timeout_s: 0,
-            maxclients: 0,
-            protected_mode: false,
-            requirepass: String::new(),
             client_query_buffer_limit_bytes: 0,
-            proto_max_bulk_len_bytes: 0,
+            cpus: Vec::new(),
+            databases: 0,
+            guard_timer_us: 0,
+            maxclients: 0,
             maxmemory_bytes: 0,
             maxmemory_clients_bytes: 0,
             maxmemory_policy: String::new(),
-            shards: 0,
-            cpus: String::new(),
-            databases: 0,
+            port: 0,
+            preempt_timer_us: 0,
+            protected_mode: false,
+            proto_max_bulk_len_bytes: 0,
+            requirepass: String::new(),
             save: String::new(),
-            appendonly: false,
+            shards: 0,
+            tcp_backlog: 0,
+            tcp_keepalive_s: 0,
+            timeout_s: 0,
+            unixsocket: String::new(),
+            unixsocketperm: 0,
         };
         for setting in SETTINGS {
             settings
@@ -135,209 +218,297 @@ macro_rules! lens {
 }
 
 /// A setting that only the command line and the file can change.
-const fn at_start(
+const fn setting(
     name: &'static str,
-    field: Field,
+    group: Group,
+    placeholder: &'static str,
     default: &'static str,
+    field: Field,
     help: &'static str,
 ) -> Setting {
     Setting {
         name,
-        field,
+        group: Some(group),
+        placeholder,
         default,
-        is_live: false,
+        default_meaning: "",
         help,
+        field,
+        is_live: false,
     }
 }
 
-/// A setting that CONFIG SET can change.
-const fn live(
+/// What this server does in one way only, for tools that ask, or set it to what it is.
+const fn constant(
     name: &'static str,
-    field: Field,
     default: &'static str,
+    field: Field,
     help: &'static str,
 ) -> Setting {
     Setting {
-        is_live: true,
-        ..at_start(name, field, default, help)
+        group: None,
+        ..setting(name, Group::Expert, "", default, field, help)
     }
 }
 
 /// Every setting, by name.
 pub const SETTINGS: &[Setting] = &[
-    live(
+    constant(
         "appendonly",
-        Field::Never(lens!(appendonly)),
         "no",
-        "append-only file; this server keeps its data in memory",
-    ),
-    at_start(
+        Field::Never(lens!(appendonly)),
+        "append-only file; all data is in memory",
+    )
+    .live(),
+    setting(
         "bind",
-        Field::Words(lens!(bind)),
+        Group::Basic,
+        "ADDR...",
         "127.0.0.1 -::1",
-        "addresses to listen on; one after a minus may be missing",
+        Field::Addresses(lens!(bind)),
+        "addresses to listen on; * is every IPv4 address, a - in front makes one optional",
     ),
-    live(
+    setting(
         "client-query-buffer-limit",
+        Group::Network,
+        "SIZE",
+        "1gb",
         Field::Bytes {
             lens: lens!(client_query_buffer_limit_bytes),
             min: limits::MIB as u64,
             max: limits::QUERY_BUFFER_LEN_BYTES_MAX as u64,
+            is_zero_default: false,
         },
-        "1gb",
-        "unread input after which a connection is closed",
-    ),
-    at_start(
+        "disconnect a client with more unread input than this",
+    )
+    .live(),
+    setting(
         "cpus",
-        Field::Text(lens!(cpus)),
+        Group::Resources,
+        "LIST",
         "",
-        "CPUs to run on, as 0,2-5; empty: those the process may use",
-    ),
-    at_start(
+        Field::Cpus(lens!(cpus)),
+        "CPUs to run on, as 0,2-5; empty is the default",
+    )
+    .meaning("all allowed, within the quota"),
+    constant(
         "databases",
+        "1",
         Field::Number {
             lens: lens!(databases),
             min: 1,
             max: 1,
         },
-        "1",
         "databases; there is one",
     ),
-    live(
+    setting(
+        "guard-timer-us",
+        Group::Expert,
+        "MICROSECONDS",
+        "2000",
+        Field::Number {
+            lens: lens!(guard_timer_us),
+            min: 0,
+            max: 1_000_000,
+        },
+        "while there is work, look this often whether an executor sleeps on it; 0 never",
+    ),
+    setting(
         "maxclients",
+        Group::Network,
+        "COUNT",
+        "10000",
         Field::Number {
             lens: lens!(maxclients),
             min: 1,
             max: limits::CLIENT_COUNT_MAX as u64,
         },
-        "10000",
         "connections at most",
-    ),
-    live(
+    )
+    .live(),
+    setting(
         "maxmemory",
+        Group::Resources,
+        "SIZE",
+        "0",
         Field::Bytes {
             lens: lens!(maxmemory_bytes),
-            min: 0,
-            max: u64::MAX,
+            min: limits::MAXMEMORY_BYTES_MIN as u64,
+            max: limits::REGION_LEN_BYTES_MAX,
+            is_zero_default: true,
         },
-        "0",
-        "memory for keys, values and their index; 0: 80 % of what the host allows",
-    ),
-    live(
+        "memory for keys, values and index; 0 is the default",
+    )
+    .meaning("80 % of the host's or container's")
+    .live(),
+    setting(
         "maxmemory-clients",
+        Group::Resources,
+        "SIZE",
+        "0",
         Field::Bytes {
             lens: lens!(maxmemory_clients_bytes),
-            min: 0,
-            max: u64::MAX,
+            min: limits::MIB as u64,
+            max: limits::REGION_LEN_BYTES_MAX,
+            is_zero_default: true,
         },
-        "0",
-        "memory for connections' buffers; 0: a tenth of the host's",
-    ),
-    live(
+        "memory for connections' buffers; 0 is the default",
+    )
+    .meaning("a tenth of the host's or container's")
+    .live(),
+    setting(
         "maxmemory-policy",
+        Group::Resources,
+        "POLICY",
+        "noeviction",
         Field::Choice {
             lens: lens!(maxmemory_policy),
             choices: &["noeviction"],
         },
-        "noeviction",
-        "what happens at maxmemory; noeviction: writes that need memory are refused",
-    ),
-    at_start(
+        "what to do at maxmemory; only noeviction (refuse writes) for now",
+    )
+    .live(),
+    setting(
         "port",
+        Group::Basic,
+        "PORT",
+        "6379",
         Field::Number {
             lens: lens!(port),
             min: 0,
             max: u16::MAX as u64,
         },
-        "6379",
-        "TCP port; 0: none",
+        "TCP port; 0 lets the system choose one",
     ),
-    live(
+    // Long, because the timer itself can make an executor sleep on its work (ARCHITECTURE.md, "The
+    // guard").
+    setting(
+        "preempt-timer-us",
+        Group::Expert,
+        "MICROSECONDS",
+        "100000",
+        Field::Number {
+            lens: lens!(preempt_timer_us),
+            min: 50,
+            max: 1_000_000,
+        },
+        "longest time between an executor's looks at its rings; shorter is not faster",
+    ),
+    setting(
         "protected-mode",
-        Field::Bool(lens!(protected_mode)),
+        Group::Network,
+        "yes|no",
         "yes",
-        "refuse other hosts while there is no password and no address was bound on purpose",
-    ),
-    live(
+        Field::Bool(lens!(protected_mode)),
+        "without requirepass, refuse clients of other hosts",
+    )
+    .live(),
+    setting(
         "proto-max-bulk-len",
+        Group::Network,
+        "SIZE",
+        "512mb",
         Field::Bytes {
             lens: lens!(proto_max_bulk_len_bytes),
             min: limits::MIB as u64,
             max: limits::BULK_LEN_BYTES_MAX as u64,
+            is_zero_default: false,
         },
-        "512mb",
-        "longest argument",
-    ),
-    live(
+        "longest argument of a command",
+    )
+    .live(),
+    setting(
         "requirepass",
-        Field::Text(lens!(requirepass)),
+        Group::Basic,
+        "PASSWORD",
         "",
-        "password; empty: none",
-    ),
-    live(
+        Field::Text(lens!(requirepass)),
+        "password that clients must give (AUTH, HELLO)",
+    )
+    .meaning("none")
+    .live(),
+    constant(
         "save",
+        "",
         Field::Choice {
             lens: lens!(save),
             choices: &[""],
         },
-        "",
-        "snapshot points; this server keeps its data in memory",
-    ),
-    at_start(
+        "snapshot points; all data is in memory",
+    )
+    .live(),
+    setting(
         "shards",
+        Group::Resources,
+        "COUNT",
+        "0",
         Field::Number {
             lens: lens!(shards),
             min: 0,
             max: limits::SHARD_COUNT_MAX as u64,
         },
-        "0",
-        "shards, each with a thread; 0: one per CPU",
-    ),
-    at_start(
+        "shards, each with a pinned thread; 0 is the default",
+    )
+    .meaning("one per CPU"),
+    setting(
         "tcp-backlog",
+        Group::Network,
+        "COUNT",
+        "511",
         Field::Number {
             lens: lens!(tcp_backlog),
-            min: 0,
-            max: i32::MAX as u64,
+            min: 1,
+            max: u16::MAX as u64,
         },
-        "511",
-        "connections that may wait to be accepted",
+        "connections that may wait to be accepted, per core and address",
     ),
-    live(
+    setting(
         "tcp-keepalive",
+        Group::Network,
+        "SECONDS",
+        "300",
         Field::Number {
             lens: lens!(tcp_keepalive_s),
             min: 0,
             max: i32::MAX as u64,
         },
-        "300",
-        "seconds of silence before a peer is probed; 0: never",
-    ),
-    live(
+        "ask after so long a silence whether the peer lives; 0 never",
+    )
+    .live(),
+    setting(
         "timeout",
+        Group::Network,
+        "SECONDS",
+        "0",
         Field::Number {
             lens: lens!(timeout_s),
             min: 0,
             max: i32::MAX as u64,
         },
-        "0",
-        "seconds after which an idle connection is closed; 0: never",
-    ),
-    at_start(
+        "disconnect a client that is silent for so long; 0 never",
+    )
+    .live(),
+    setting(
         "unixsocket",
-        Field::Text(lens!(unixsocket)),
+        Group::Basic,
+        "PATH",
         "",
-        "path of a unix socket to listen on; empty: none",
-    ),
-    at_start(
+        Field::Text(lens!(unixsocket)),
+        "unix socket to listen on besides",
+    )
+    .meaning("none"),
+    setting(
         "unixsocketperm",
+        Group::Network,
+        "MODE",
+        "0",
         Field::Octal {
             lens: lens!(unixsocketperm),
             max: 0o777,
         },
-        "0",
-        "permissions of the unix socket, in octal; 0: what the umask leaves",
-    ),
+        "permissions of the unix socket, in octal; 0 leaves them to the umask",
+    )
+    .meaning("by umask"),
 ];
 
 #[cfg(test)]

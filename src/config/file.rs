@@ -143,7 +143,7 @@ mod tests {
     fn an_error_and_a_warning_name_their_line() {
         let mut config = Config::default();
         let warnings = apply(&mut config, "# a comment\n\nPort 7000\nhz 10\n").unwrap();
-        assert_eq!(config.port, 7000);
+        assert_eq!(config.settings.port, 7000);
         assert_eq!(warnings.len(), 1);
         assert_eq!(warnings[0].0, 4);
         let error = apply(&mut config, "port 1\nmaxmemroy 1gb\n").unwrap_err();

@@ -1,9 +1,9 @@
-//! What a server is told when it starts: every setting with its default, in units.
+//! What a server is told when it starts: the settings, where they come from, which source wins.
 //!
 //! Settings come from three places, the later ones winning: the defaults, a configuration file in
-//! redis.conf's form (`file`), and the command line (`cli`). All three go through one table
-//! (`settings`), so a name is spelled, parsed, checked and shown in one way. Names are Redis's
-//! wherever the concept is.
+//! redis.conf's form (`file`), and the command line (`cli`). All three, and CONFIG, go through one
+//! table ([`SETTINGS`]), so a name is spelled, parsed, checked and shown in one way. What Redis has
+//! and this server has not is judged in `redis`.
 //!
 //! Not here: what the host grants (how many CPUs and how much memory an absent setting means) is
 //! resolved when the server starts, and what CONFIG SET changes later is `command`'s.
@@ -13,63 +13,28 @@ use std::path::PathBuf;
 
 mod file;
 mod redis;
-mod settings;
-mod value;
 
-pub use settings::{Group, SETTINGS, Setting};
+pub use crate::command::settings::{Field, Group, SETTINGS, Setting, Settings};
 
+use crate::command::settings;
 use crate::error::Error;
-use crate::limits::{
-    GUARD_TIMER_US_DEFAULT, MAXCLIENTS_DEFAULT, PORT_DEFAULT, PREEMPT_TIMER_US_DEFAULT,
-    QUERY_BUFFER_LEN_BYTES_MAX, TCP_BACKLOG_DEFAULT, TCP_KEEPALIVE_S_DEFAULT,
-};
 
 /// What a server is told when it starts.
 ///
 /// ```
 /// let mut config = coremap::Config::default();
-/// config.port = 0; // any free port
-/// config.shards = Some(2);
-/// config.maxmemory_bytes = Some(64 << 20);
+/// config.settings.port = 0; // any free port
+/// config.settings.shards = 2;
+/// config.settings.maxmemory_bytes = 64 << 20;
 /// ```
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub struct Config {
-    /// Addresses to listen on; `None` is 127.0.0.1 and, where the host has it, ::1.
-    pub bind: Option<Vec<BindAddress>>,
-    /// TCP port of every address; 0 lets the system choose one.
-    pub port: u16,
-    /// Path of a unix socket to listen on besides.
-    pub unixsocket: Option<PathBuf>,
-    /// Permission bits of the unix socket; `None` leaves them to the umask.
-    pub unixsocketperm: Option<u32>,
-    /// Connections that may wait to be accepted, per core and address.
-    pub tcp_backlog: u32,
-    /// Seconds of silence after which TCP asks whether the peer lives; 0 never.
-    pub tcp_keepalive_s: u32,
-    /// Seconds of silence after which a client is disconnected; 0 never.
-    pub timeout_s: u32,
-    /// Connections at most.
-    pub maxclients: u32,
-    /// The password of the default user; empty is none.
-    pub requirepass: String,
-    /// Whether, without a password, only this host may connect.
-    pub protected_mode: bool,
-    /// Bytes of unread input after which a client is disconnected.
-    pub client_query_buffer_limit_bytes: u64,
-    /// Shards, and therefore cores; `None` is one per CPU.
-    pub shards: Option<u16>,
-    /// CPUs to run on; `None` is those this process may use, as far as its quota pays for them.
-    pub cpus: Option<Vec<usize>>,
-    /// Bytes for keys, values and their index; `None` is 80 % of the host's or container's memory.
-    pub maxmemory_bytes: Option<u64>,
-    /// Microseconds between looks at whether an executor sleeps although it has work; 0 never.
-    pub guard_timer_us: u32,
-    /// Microseconds a task queue may run before the executor looks at its rings.
-    pub preempt_timer_us: u32,
+    /// The values of all settings.
+    pub settings: Settings,
     /// Whether to write start, stop and trouble to stderr, one line each.
     pub log: bool,
-    /// The file that was read, for INFO and CONFIG GET.
+    /// The file that was read, for INFO.
     pub config_file: Option<PathBuf>,
 }
 
@@ -82,31 +47,6 @@ pub struct BindAddress {
     pub is_optional: bool,
 }
 
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            bind: None,
-            port: PORT_DEFAULT,
-            unixsocket: None,
-            unixsocketperm: None,
-            tcp_backlog: TCP_BACKLOG_DEFAULT,
-            tcp_keepalive_s: TCP_KEEPALIVE_S_DEFAULT,
-            timeout_s: 0,
-            maxclients: MAXCLIENTS_DEFAULT,
-            requirepass: String::new(),
-            protected_mode: true,
-            client_query_buffer_limit_bytes: QUERY_BUFFER_LEN_BYTES_MAX as u64,
-            shards: None,
-            cpus: None,
-            maxmemory_bytes: None,
-            guard_timer_us: GUARD_TIMER_US_DEFAULT,
-            preempt_timer_us: PREEMPT_TIMER_US_DEFAULT,
-            log: false,
-            config_file: None,
-        }
-    }
-}
-
 impl Config {
     /// Sets one setting from text, as an option or a line of a file does. `name` is in lower case.
     /// Settings of Redis that are not settings here give a [`Applied::Ignored`] to warn of, or an
@@ -115,15 +55,18 @@ impl Config {
     /// ```
     /// let mut config = coremap::Config::default();
     /// config.set("maxmemory", &["4gb".to_owned()])?;
-    /// assert_eq!(config.maxmemory_bytes, Some(4 << 30));
+    /// assert_eq!(config.settings.maxmemory_bytes, 4 << 30);
     /// # Ok::<(), coremap::Error>(())
     /// ```
     pub fn set(&mut self, name: &str, values: &[String]) -> Result<Applied, Error> {
-        let Some(setting) = settings::find(name) else {
+        let Some(setting) = find(name) else {
             return redis::ignore(name, values);
         };
-        let applied = (setting.apply)(self, values);
-        applied.map_err(|reason| Error::Usage(format!("{name}: {reason}")))?;
+        let outcome = text(setting, values).and_then(|text| {
+            let outcome = self.settings.set(setting, &text);
+            outcome.map_err(|misfit| misfit.for_operator(&text))
+        });
+        outcome.map_err(|reason| Error::Usage(format!("{name}: {reason}")))?;
         Ok(Applied::Set)
     }
 
@@ -136,34 +79,74 @@ impl Config {
     /// The value of a setting, as a file would have it; empty if there is no such setting.
     #[must_use]
     pub fn show(&self, name: &str) -> String {
-        settings::find(name).map_or_else(String::new, |setting| (setting.show)(self))
+        find(name).map_or_else(String::new, |setting| self.settings.show(setting))
     }
 
-    /// Every address to listen on, defaults resolved.
+    /// Whether every value is one that its setting takes: a program may have written any.
+    ///
+    /// ```
+    /// let mut config = coremap::Config::default();
+    /// config.settings.port = 70_000;
+    /// assert!(config.check().is_err());
+    /// ```
+    pub fn check(&self) -> Result<(), Error> {
+        let mut checked = self.settings.clone();
+        for setting in SETTINGS {
+            let text = checked.get(setting);
+            let outcome = checked.set(setting, &text);
+            outcome.map_err(|misfit| {
+                Error::Usage(format!("{}: {}", setting.name, misfit.for_operator(&text)))
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Every address to listen on.
     #[must_use]
     pub fn bind_addresses(&self) -> Vec<BindAddress> {
-        self.bind.clone().unwrap_or_else(|| {
-            vec![
-                BindAddress {
-                    host: "127.0.0.1".to_owned(),
-                    is_optional: false,
-                },
-                BindAddress {
-                    host: "::1".to_owned(),
-                    is_optional: true,
-                },
-            ]
-        })
+        let address = |text: &String| {
+            let host = text.strip_prefix('-');
+            BindAddress {
+                host: host.unwrap_or(text).to_owned(),
+                is_optional: host.is_some(),
+            }
+        };
+        self.settings.bind.iter().map(address).collect()
     }
 }
 
 /// The settings as a configuration file that gives the same configuration.
 impl fmt::Display for Config {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for setting in SETTINGS {
-            writeln!(formatter, "{} {}", setting.name, (setting.show)(self))?;
+        for setting in choices() {
+            writeln!(
+                formatter,
+                "{} {}",
+                setting.name,
+                self.settings.show(setting)
+            )?;
         }
         Ok(())
+    }
+}
+
+/// The settings that leave something to choose.
+fn choices() -> impl Iterator<Item = &'static Setting> {
+    SETTINGS.iter().filter(|setting| setting.group.is_some())
+}
+
+/// The setting of that name, if it leaves something to choose; `redis` judges the others.
+fn find(name: &str) -> Option<&'static Setting> {
+    settings::find(name).filter(|setting| setting.group.is_some())
+}
+
+/// The words after a name as one text: one word, but for addresses.
+fn text(setting: &Setting, values: &[String]) -> Result<String, String> {
+    match values {
+        _ if matches!(setting.field, Field::Addresses(_)) => Ok(values.join(" ")),
+        [value] => Ok(value.clone()),
+        [] => Err("needs a value".to_owned()),
+        _ => Err(format!("takes one value, not {}", values.len())),
     }
 }
 
@@ -179,8 +162,7 @@ pub enum Applied {
 /// The name nearest to a misspelt one among the settings, for the error.
 #[must_use]
 pub fn nearest_name(name: &str) -> Option<&'static str> {
-    let (nearest, distance) = SETTINGS
-        .iter()
+    let (nearest, distance) = choices()
         .map(|setting| (setting.name, edit_distance(name, setting.name)))
         .min_by_key(|(_, distance)| *distance)?;
     (distance <= 1 + name.len() / 4).then_some(nearest)
@@ -189,7 +171,7 @@ pub fn nearest_name(name: &str) -> Option<&'static str> {
 /// Whether a name is a setting, here or in Redis.
 #[must_use]
 pub fn is_known(name: &str) -> bool {
-    settings::find(name).is_some() || redis::is_known(name)
+    find(name).is_some() || redis::is_known(name)
 }
 
 /// Insertions, deletions and replacements between two names (Levenshtein).

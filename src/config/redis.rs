@@ -59,7 +59,6 @@ fn is_same_here(name: &str, values: &[String]) -> bool {
         "save" => values.iter().all(String::is_empty),
         "appendonly" | "cluster-enabled" | "daemonize" => value.eq_ignore_ascii_case("no"),
         "databases" => value == "1",
-        "proto-max-bulk-len" => matches!(value, "512mb" | "536870912"),
         "aclfile" | "replicaof" | "slaveof" => value.is_empty(),
         _ => false,
     }
@@ -161,7 +160,6 @@ const KNOWN: &[&str] = &[
     "loglevel",
     "masterauth",
     "masteruser",
-    "maxmemory-clients",
     "maxmemory-eviction-tenacity",
     "maxmemory-samples",
     "no-appendfsync-on-rewrite",
@@ -169,7 +167,6 @@ const KNOWN: &[&str] = &[
     "pidfile",
     "proc-title-template",
     "propagation-error-behavior",
-    "proto-max-bulk-len",
     "rdbchecksum",
     "rdbcompression",
     "replica-announced",

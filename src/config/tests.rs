@@ -7,32 +7,6 @@ fn set(config: &mut Config, name: &str, value: &str) -> Result<Applied, Error> {
 }
 
 #[test]
-fn sizes_are_read_as_redis_reads_them() {
-    for (text, bytes) in [
-        ("1048576", 1 << 20),
-        ("3k", 3_000),
-        ("3kb", 3 << 10),
-        ("2MB", 2 << 20),
-        ("4GiB", 4 << 30),
-    ] {
-        assert_eq!(value::size_bytes(text).unwrap(), bytes, "{text}");
-    }
-    for text in ["", "gb", "-1", "1.5gb", "1tb", "1 gb", "99999999999999gb"] {
-        assert!(value::size_bytes(text).is_err(), "{text}");
-    }
-    assert_eq!(value::size_text(4 << 30), "4gb");
-    assert_eq!(value::size_text(1_000_000), "1000000");
-}
-
-#[test]
-fn lists_of_cpus_keep_their_order_and_name_each_once() {
-    assert_eq!(value::cpus("3,0-2").unwrap(), [3, 0, 1, 2]);
-    for text in ["a", "1-", "3-1", "1,1", "0-100000", "1,,2"] {
-        assert!(value::cpus(text).is_err(), "{text}");
-    }
-}
-
-#[test]
 fn what_print_config_shows_reads_back_as_the_same_configuration() {
     let mut config = Config::default();
     for (name, value) in [
@@ -40,6 +14,7 @@ fn what_print_config_shows_reads_back_as_the_same_configuration() {
         ("bind", "10.0.0.1 -::1"),
         ("requirepass", "a b\"c"),
         ("maxmemory", "3gb"),
+        ("maxmemory-clients", "100mb"),
         ("shards", "3"),
         ("cpus", "1,0"),
         ("unixsocket", "/tmp/a socket"),
@@ -68,7 +43,6 @@ fn the_defaults_read_back_as_the_defaults() {
             .collect();
         config.set(name, &values).unwrap();
     }
-    config.bind = None;
     assert_eq!(config, Config::default());
 }
 
@@ -103,6 +77,12 @@ fn values_out_of_range_are_refused_with_the_range() {
             "unixsocketperm: '8' is not an octal permission",
         ),
         ("bind", "", "bind: needs an address"),
+        (
+            "cpus",
+            "1-",
+            "cpus: '1-' is not a list of CPUs such as 0,2-5",
+        ),
+        ("cpus", "1,0-2", "cpus: CPU 1 is named twice"),
     ] {
         let error = set(&mut config, name, value).unwrap_err();
         assert!(error.to_string().starts_with(reason), "{error}");
@@ -120,4 +100,18 @@ fn a_misspelt_name_gets_the_nearest_one_and_nonsense_gets_none() {
     assert_eq!(nearest_name("max-memory"), Some("maxmemory"));
     assert_eq!(nearest_name("quux"), None);
     assert_eq!(edit_distance("kitten", "sitting"), 3);
+}
+
+#[test]
+fn values_that_a_program_wrote_are_checked() {
+    let mut config = Config::default();
+    config.check().unwrap();
+    config.settings.requirepass = "a b\"c".to_owned();
+    config.check().unwrap();
+    config.settings.shards = 5000;
+    let error = config.check().unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "shards: '5000' is not a number from 0 to 1024"
+    );
 }

@@ -28,7 +28,7 @@ pub(super) struct Plan {
     maxmemory_default_bytes: u64,
     /// Where that number came from, for the log.
     pub(super) maxmemory_source: String,
-    maxclients: u32,
+    maxclients: u64,
     host_memory_bytes: u64,
 }
 
@@ -37,33 +37,41 @@ impl Plan {
         self.cpus.len()
     }
 
-    /// The CPUs for the log, each once.
-    pub(super) fn cpus_text(&self) -> String {
+    /// The CPUs, each once.
+    fn cpus_once(&self) -> Vec<usize> {
         let mut cpus = self.cpus.clone();
         cpus.sort_unstable();
         cpus.dedup();
-        cpus.iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join(",")
+        cpus
+    }
+
+    /// The CPUs for the log, each once.
+    pub(super) fn cpus_text(&self) -> String {
+        let cpus = self.cpus_once();
+        let texts: Vec<_> = cpus.iter().map(ToString::to_string).collect();
+        texts.join(",")
     }
 }
 
-/// Resolves what the configuration leaves to the host.
-pub(super) fn plan(config: &Config) -> Result<Plan, Error> {
-    let allowed = host::cpus(config.cpus.as_deref())?;
-    let core_count = config.shards.map_or(allowed.len(), usize::from);
+/// Resolves what the settings leave to the host.
+pub(super) fn plan(settings: &Settings) -> Result<Plan, Error> {
+    let wanted = Some(settings.cpus.as_slice()).filter(|cpus| !cpus.is_empty());
+    let allowed = host::cpus(wanted)?;
+    let core_count = match settings.shards {
+        0 => allowed.len(),
+        count => usize::try_from(count).expect("checked: at most SHARD_COUNT_MAX"),
+    };
     let cpus: Vec<usize> = allowed.into_iter().cycle().take(core_count).collect();
     let (host_memory_bytes, limit_name) = host::memory_bytes();
     let maxmemory_default_bytes = host_memory_bytes / 100 * MAXMEMORY_DEFAULT_PERCENT;
-    let (maxmemory_bytes, maxmemory_source) = match config.maxmemory_bytes {
-        Some(bytes) => (bytes, "as configured".to_owned()),
-        None => (
+    let (maxmemory_bytes, maxmemory_source) = match settings.maxmemory_bytes {
+        0 => (
             maxmemory_default_bytes,
             format!("{MAXMEMORY_DEFAULT_PERCENT} % of {limit_name}"),
         ),
+        bytes => (bytes, "as configured".to_owned()),
     };
-    let maxclients = fit_descriptors(config.maxclients, core_count)?;
+    let maxclients = fit_descriptors(settings.maxclients, core_count)?;
     Ok(Plan {
         cpus,
         maxmemory_bytes,
@@ -75,10 +83,10 @@ pub(super) fn plan(config: &Config) -> Result<Plan, Error> {
 }
 
 /// Raises the limit of descriptors to what `maxclients` needs, or else lowers `maxclients`.
-fn fit_descriptors(maxclients: u32, core_count: usize) -> Result<u32, Error> {
+fn fit_descriptors(maxclients: u64, core_count: usize) -> Result<u64, Error> {
     let reserve = DESCRIPTORS_OF_PROCESS + DESCRIPTORS_PER_CORE * core_count as u64;
-    let limit = probe::raise_descriptors(u64::from(maxclients) + reserve);
-    let possible = u32::try_from(limit.saturating_sub(reserve)).unwrap_or(u32::MAX);
+    let limit = probe::raise_descriptors(maxclients + reserve);
+    let possible = limit.saturating_sub(reserve);
     if possible == 0 {
         return Err(Error::Start(format!(
             "{limit} open files are too few for {core_count} shards; raise `ulimit -n`, or \
@@ -147,26 +155,13 @@ fn too_small(plan: &Plan) -> Error {
 
 /// What CONFIG GET shows and CONFIG SET may change.
 fn settings(config: &Config, plan: &Plan, port: u16) -> Settings {
-    let show = |name| config.show(name);
     Settings {
-        bind: show("bind").split(' ').map(str::to_owned).collect(),
         port: port.into(),
-        unixsocket: config
-            .unixsocket
-            .as_ref()
-            .map_or_else(String::new, |path| path.display().to_string()),
-        unixsocketperm: config.unixsocketperm.unwrap_or(0).into(),
-        tcp_backlog: config.tcp_backlog.into(),
-        tcp_keepalive_s: config.tcp_keepalive_s.into(),
-        timeout_s: config.timeout_s.into(),
-        maxclients: plan.maxclients.into(),
-        protected_mode: config.protected_mode,
-        requirepass: config.requirepass.clone(),
-        client_query_buffer_limit_bytes: config.client_query_buffer_limit_bytes,
+        maxclients: plan.maxclients,
         maxmemory_bytes: plan.maxmemory_bytes,
         shards: plan.core_count() as u64,
-        cpus: plan.cpus_text(),
-        ..Settings::default()
+        cpus: plan.cpus_once(),
+        ..config.settings.clone()
     }
 }
 

@@ -10,7 +10,7 @@ use std::path::Path;
 use super::accept::Listener;
 use super::log;
 use super::socket::{self, Sharing};
-use crate::config::{BindAddress, Config};
+use crate::config::{BindAddress, Config, Settings};
 use crate::error::Error;
 
 /// The listeners of all cores.
@@ -27,11 +27,12 @@ pub(super) fn open(config: &Config, core_count: usize) -> Result<Listeners, Erro
         by_core: (0..core_count).map(|_| Vec::new()).collect(),
         addresses: Vec::new(),
     };
-    let mut port = config.port;
+    let settings = &config.settings;
+    let mut port = u16::try_from(settings.port).expect("checked: a port");
     for bind in config.bind_addresses() {
         for ip in resolve(&bind)? {
             let address = SocketAddr::new(ip, port);
-            match open_address(&mut listeners, address, config.tcp_backlog) {
+            match open_address(&mut listeners, address, backlog(settings)) {
                 Ok(bound) => port = bound.port(),
                 Err(error) if bind.is_optional && is_absent(&error) => {
                     log::line(format_args!(
@@ -47,11 +48,21 @@ pub(super) fn open(config: &Config, core_count: usize) -> Result<Listeners, Erro
             }
         }
     }
-    if let Some(path) = &config.unixsocket {
-        let listener = open_unix(path, config)?;
+    if let Some(path) = unix_path(settings) {
+        let listener = open_unix(path, settings)?;
         listeners.by_core[0].push(listener);
     }
     Ok(listeners)
+}
+
+/// Where the unix socket is to be, if there is to be one.
+pub(super) fn unix_path(settings: &Settings) -> Option<&Path> {
+    let path = Some(settings.unixsocket.as_str()).filter(|path| !path.is_empty());
+    path.map(Path::new)
+}
+
+fn backlog(settings: &Settings) -> u32 {
+    u32::try_from(settings.tcp_backlog).expect("checked: at most 65,535")
 }
 
 fn open_address(
@@ -105,10 +116,12 @@ fn is_absent(error: &io::Error) -> bool {
     )
 }
 
-fn open_unix(path: &Path, config: &Config) -> Result<Listener, Error> {
+fn open_unix(path: &Path, settings: &Settings) -> Result<Listener, Error> {
     let what = || format!("cannot listen on {}", path.display());
     remove_stale(path).map_err(|error| Error::start(what(), &error))?;
-    let socket = socket::listen_unix(path, config.tcp_backlog, config.unixsocketperm)
+    let mode = u32::try_from(settings.unixsocketperm).expect("checked: nine bits");
+    let mode = Some(mode).filter(|mode| *mode != 0);
+    let socket = socket::listen_unix(path, backlog(settings), mode)
         .map_err(|error| Error::start(what(), &error))?;
     Ok(Listener {
         socket,

@@ -13,7 +13,7 @@
 //! the system (`socket`, `clock`, `process`, `signals`, `crash`, `log`).
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -52,8 +52,8 @@ use crate::error::Error;
 /// use std::io::{Read, Write};
 ///
 /// let mut config = coremap::Config::default();
-/// config.port = 0;
-/// config.maxmemory_bytes = Some(64 << 20);
+/// config.settings.port = 0;
+/// config.settings.maxmemory_bytes = 64 << 20;
 /// let server = coremap::Server::start(config)?;
 ///
 /// let mut client = std::net::TcpStream::connect(server.local_addrs()[0])?;
@@ -92,7 +92,9 @@ impl Server {
         if config.log {
             log::switch_on();
         }
-        let plan = build::plan(&config)?;
+        config.check()?;
+        let settings = &config.settings;
+        let plan = build::plan(settings)?;
         let ring_depth = probe::io_uring(plan.core_count())?;
         let listeners = listen::open(&config, plan.core_count())?;
         let addresses = listeners.addresses;
@@ -101,15 +103,15 @@ impl Server {
         let (control, doorbells) = build::control(plan.core_count())?;
         let timing = Timing {
             ring_depth,
-            preempt_timer: Duration::from_micros(config.preempt_timer_us.into()),
-            guard_timer: Duration::from_micros(config.guard_timer_us.into()),
+            preempt_timer: Duration::from_micros(settings.preempt_timer_us),
+            guard_timer: Duration::from_micros(settings.guard_timer_us),
         };
         let (ready, is_ready) = mpsc::channel();
         let mut server = Self {
             control: Arc::clone(&control),
             threads: Vec::new(),
             addresses,
-            unixsocket: config.unixsocket.clone(),
+            unixsocket: listen::unix_path(settings).map(Path::to_owned),
             _preparer: preparer,
         };
         let seats = lanes

@@ -15,7 +15,8 @@ fn every_default_is_a_value_of_its_setting() {
         let printed = settings.get(setting);
         assert_eq!(settings.set(setting, &printed), Ok(()), "{}", setting.name);
         assert_eq!(settings.get(setting), printed, "{}", setting.name);
-        assert!(!setting.help.is_empty());
+        let shown = settings.show(setting);
+        assert!(!shown.is_empty() && !setting.help.is_empty());
     }
     assert_eq!(settings, Settings::default());
 }
@@ -41,6 +42,7 @@ fn bytes_have_the_units_of_redis() {
         ("2Mb", Some(2 << 20)),
         ("4g", Some(4_000_000_000)),
         ("4GB", Some(4 << 30)),
+        ("4GiB", Some(4 << 30)),
         ("", None),
         ("gb", None),
         ("-1", None),
@@ -71,6 +73,22 @@ fn bytes_are_printed_for_people_as_redis_prints_them() {
 }
 
 #[test]
+fn lists_of_cpus_name_each_once() {
+    let mut settings = Settings::default();
+    let cpus = find("cpus").unwrap();
+    for text in ["a", "1-", "3-1", "1,1", "0-100000", "1,,2"] {
+        assert!(settings.set(cpus, text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn sizes_are_shown_in_the_largest_unit_that_fits() {
+    for (bytes, text) in [(4 << 30, "4gb"), (1_000_000, "1000000"), (0, "0")] {
+        assert_eq!(value::format_size(bytes), text);
+    }
+}
+
+#[test]
 fn values_are_read_and_printed_in_their_kind() {
     let cases = [
         ("bind", "10.0.0.1  ::1", "10.0.0.1 ::1"),
@@ -79,6 +97,8 @@ fn values_are_read_and_printed_in_their_kind() {
         ("maxmemory", "1gb", "1073741824"),
         ("maxmemory-policy", "NoEviction", "noeviction"),
         ("port", "0", "0"),
+        ("cpus", "3,0-2", "3,0,1,2"),
+        ("cpus", "", ""),
         ("requirepass", "a b", "a b"),
     ];
     let mut settings = Settings::default();
@@ -132,10 +152,18 @@ fn a_value_out_of_its_kind_is_refused_and_changes_nothing() {
     let mut settings = Settings::default();
     for (name, text, reason) in cases {
         assert_eq!(
-            settings.set(find(name).unwrap(), text),
+            settings
+                .set(find(name).unwrap(), text)
+                .map_err(Misfit::for_client),
             Err(reason.to_owned()),
             "{name}"
         );
     }
     assert_eq!(settings, Settings::default());
+}
+
+#[test]
+fn the_guard_looks_more_often_than_the_executor_is_made_to() {
+    let settings = Settings::default();
+    assert!(settings.guard_timer_us < settings.preempt_timer_us);
 }

@@ -1,6 +1,8 @@
-//! One setting's value: from text, to text, and the errors of CONFIG SET.
+//! One setting's value: from text, and to text for CONFIG GET and for a file.
 
-use super::Settings;
+use std::fmt::Write as _;
+
+use super::{Misfit, Settings};
 
 /// The two ways to a field of [`Settings`].
 #[derive(Debug)]
@@ -50,11 +52,15 @@ pub enum Field {
         min: u64,
         /// The most.
         max: u64,
+        /// Whether 0 is a value besides, and leaves the choice to the host.
+        is_zero_default: bool,
     },
     /// Any text.
     Text(Lens<String>),
-    /// Words between spaces.
-    Words(Lens<Vec<String>>),
+    /// Addresses between spaces, at least one.
+    Addresses(Lens<Vec<String>>),
+    /// CPUs as `0,2-5`, in the order given, each once; or none.
+    Cpus(Lens<Vec<usize>>),
     /// One of some words.
     Choice {
         /// Where it lives.
@@ -66,30 +72,36 @@ pub enum Field {
 
 impl Field {
     /// Reads `text` into `settings`; else why not.
-    pub(super) fn set(self, settings: &mut Settings, text: &str) -> Result<(), String> {
+    pub(super) fn set(self, settings: &mut Settings, text: &str) -> Result<(), Misfit> {
         match self {
             Self::Bool(lens) => *(lens.write)(settings) = parse_bool(text)?,
             Self::Never(lens) if !parse_bool(text)? => *(lens.write)(settings) = false,
-            Self::Never(_) => {
-                return Err("argument must be 'no': there is no such thing here".into());
-            }
+            Self::Never(_) => return Err(Misfit::NotHere),
             Self::Number { lens, min, max } => {
-                *(lens.write)(settings) = within(parse_number(text)?, min, max)?;
+                *(lens.write)(settings) = parse_number(text, min, max)?;
             }
             Self::Octal { lens, max } => *(lens.write)(settings) = parse_octal(text, max)?,
-            Self::Bytes { lens, min, max } => {
-                let bytes = parse_bytes(text).ok_or("argument must be a memory value")?;
-                *(lens.write)(settings) = within(bytes.into(), min, max)?;
+            Self::Bytes {
+                lens,
+                min,
+                max,
+                is_zero_default,
+            } => {
+                let bytes = parse_bytes(text).ok_or(Misfit::NotBytes)?;
+                let is_default = is_zero_default && bytes == 0;
+                if !is_default && !(min..=max).contains(&bytes) {
+                    return Err(Misfit::BytesOutOfRange { bytes, min, max });
+                }
+                *(lens.write)(settings) = bytes;
             }
             Self::Text(lens) => text.clone_into((lens.write)(settings)),
-            Self::Words(lens) => {
-                *(lens.write)(settings) = text.split_whitespace().map(str::to_owned).collect();
-            }
+            Self::Addresses(lens) => *(lens.write)(settings) = parse_addresses(text)?,
+            Self::Cpus(lens) => *(lens.write)(settings) = parse_cpus(text)?,
             Self::Choice { lens, choices } => {
                 let choice = choices
                     .iter()
                     .find(|choice| choice.eq_ignore_ascii_case(text));
-                let choice = choice.ok_or_else(|| refuse_choice(choices))?;
+                let choice = choice.ok_or(Misfit::NotAChoice(choices))?;
                 (*choice).clone_into((lens.write)(settings));
             }
         }
@@ -107,60 +119,101 @@ impl Field {
             }
             Self::Octal { lens, .. } => format!("{:o}", (lens.read)(settings)),
             Self::Text(lens) | Self::Choice { lens, .. } => (lens.read)(settings).clone(),
-            Self::Words(lens) => (lens.read)(settings).join(" "),
+            Self::Addresses(lens) => (lens.read)(settings).join(" "),
+            Self::Cpus(lens) => {
+                let cpus = (lens.read)(settings).iter().map(ToString::to_string);
+                cpus.collect::<Vec<_>>().join(",")
+            }
+        }
+    }
+
+    /// The value as a file has it.
+    pub(super) fn show(self, settings: &Settings) -> String {
+        match self {
+            Self::Bytes { lens, .. } => format_size(*(lens.read)(settings)),
+            Self::Addresses(_) => self.get(settings),
+            _ => quoted(&self.get(settings)),
         }
     }
 }
 
-fn parse_bool(text: &str) -> Result<bool, String> {
+fn parse_bool(text: &str) -> Result<bool, Misfit> {
     match text {
         _ if text.eq_ignore_ascii_case("yes") => Ok(true),
         _ if text.eq_ignore_ascii_case("no") => Ok(false),
-        _ => Err("argument must be 'yes' or 'no'".to_owned()),
+        _ => Err(Misfit::NotBool),
     }
 }
 
-fn parse_number(text: &str) -> Result<i128, String> {
-    let number = text.parse::<i64>().map(i128::from);
-    number.map_err(|_| "argument couldn't be parsed into an integer".to_owned())
-}
-
-fn parse_octal(text: &str, max: u64) -> Result<u64, String> {
-    let mode = u64::from_str_radix(text, 8)
-        .ok()
-        .filter(|mode| *mode <= max);
-    mode.ok_or_else(|| format!("argument must be between 0 and {max:o} inclusive"))
-}
-
-fn within(number: i128, min: u64, max: u64) -> Result<u64, String> {
+fn parse_number(text: &str, min: u64, max: u64) -> Result<u64, Misfit> {
+    let number: i64 = text.parse().map_err(|_| Misfit::NotANumber { min, max })?;
     let number = u64::try_from(number)
         .ok()
         .filter(|number| (min..=max).contains(number));
-    number.ok_or_else(|| format!("argument must be between {min} and {max} inclusive"))
+    number.ok_or(Misfit::OutOfRange { min, max })
 }
 
-fn refuse_choice(choices: &[&str]) -> String {
-    format!(
-        "argument(s) must be one of the following: {}",
-        choices.join(", ")
-    )
+fn parse_octal(text: &str, max: u64) -> Result<u64, Misfit> {
+    let mode = u64::from_str_radix(text, 8)
+        .ok()
+        .filter(|mode| *mode <= max);
+    mode.ok_or(Misfit::NotOctal { max })
+}
+
+fn parse_addresses(text: &str) -> Result<Vec<String>, Misfit> {
+    let addresses: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
+    if addresses.is_empty() || addresses.iter().any(|address| address == "-") {
+        return Err(Misfit::NotAddresses);
+    }
+    Ok(addresses)
+}
+
+fn parse_cpus(text: &str) -> Result<Vec<usize>, Misfit> {
+    const CPU_MAX: usize = 8191;
+    let parse = |text: &str| text.trim().parse().ok().filter(|cpu| *cpu <= CPU_MAX);
+    let mut cpus = Vec::new();
+    for part in text.split(',').filter(|_| !text.is_empty()) {
+        let (low, high) = part.split_once('-').unwrap_or((part, part));
+        let (low, high) = (parse(low), parse(high));
+        let (Some(low), Some(high)) = (low, high.filter(|_| low <= high)) else {
+            return Err(Misfit::NotCpus);
+        };
+        for cpu in low..=high {
+            if cpus.contains(&cpu) {
+                return Err(Misfit::CpuTwice(cpu));
+            }
+            cpus.push(cpu);
+        }
+    }
+    Ok(cpus)
 }
 
 /// Bytes with Redis's units in any case: `k` is 1,000 and `kb` 1,024, and so on; none: bytes.
+/// `kib` and its like are accepted too.
 pub fn parse_bytes(text: &str) -> Option<u64> {
     let digits_len = text.bytes().take_while(u8::is_ascii_digit).count();
     let (digits, unit) = text.split_at(digits_len);
     let unit_bytes = match unit.to_ascii_lowercase().as_str() {
         "" | "b" => 1,
         "k" => 1_000,
-        "kb" => 1 << 10,
+        "kb" | "kib" => 1 << 10,
         "m" => 1_000_000,
-        "mb" => 1 << 20,
+        "mb" | "mib" => 1 << 20,
         "g" => 1_000_000_000,
-        "gb" => 1 << 30,
+        "gb" | "gib" => 1 << 30,
         _ => return None,
     };
     digits.parse::<u64>().ok()?.checked_mul(unit_bytes)
+}
+
+/// Bytes in the largest unit that divides them, which [`parse_bytes`] reads back.
+pub(super) fn format_size(bytes: u64) -> String {
+    for (shift, unit) in [(30, "gb"), (20, "mb"), (10, "kb")] {
+        if bytes > 0 && bytes.trailing_zeros() >= shift {
+            return format!("{}{unit}", bytes >> shift);
+        }
+    }
+    bytes.to_string()
 }
 
 /// Bytes for people, as INFO's `_human` fields: `1.50G`.
@@ -177,4 +230,25 @@ pub fn format_bytes(bytes: u64) -> String {
         Some((unit_bytes, unit)) => format!("{:.2}{unit}", bytes as f64 / *unit_bytes as f64),
         None => format!("{bytes}B"),
     }
+}
+
+/// A value as it must be written in a file to be read as it is: quoted where needed.
+fn quoted(text: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\'' | b'\\');
+    if !text.is_empty() && text.bytes().all(is_plain) {
+        return text.to_owned();
+    }
+    let mut quoted = String::from('"');
+    for byte in text.bytes() {
+        match byte {
+            b'"' | b'\\' => {
+                quoted.push('\\');
+                quoted.push(char::from(byte));
+            }
+            b' '..=b'~' => quoted.push(char::from(byte)),
+            _ => write!(quoted, "\\x{byte:02x}").expect("writing to a String cannot fail"),
+        }
+    }
+    quoted.push('"');
+    quoted
 }
