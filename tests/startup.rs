@@ -87,8 +87,11 @@ fn config_files_are_read_and_their_mistakes_named_with_the_line() {
     let folder = Folder::new();
     let path = folder.path().join("coremap.conf");
     let text = path.to_str().expect("it is text");
-    std::fs::write(&path, "# a comment\n\ntimeout 77\nmaxclients 123\n")
-        .expect("it can be written");
+    std::fs::write(
+        &path,
+        "# a comment\n\ntimeout 77\nmaxclients 123\nmaxmemory-clients 100mb\n",
+    )
+    .expect("it can be written");
     let server = Server::start(&["--config", text, "--maxclients", "99"]);
     let mut client = server.client();
     client.expect(
@@ -98,6 +101,10 @@ fn config_files_are_read_and_their_mistakes_named_with_the_line() {
     client.expect(
         "CONFIG GET maxclients",
         "*2\\r\\n$10\\r\\nmaxclients\\r\\n$2\\r\\n99\\r\\n",
+    );
+    client.expect(
+        "CONFIG GET maxmemory-clients",
+        "*2\\r\\n$17\\r\\nmaxmemory-clients\\r\\n$9\\r\\n104857600\\r\\n",
     );
     let port = free_port().to_string();
     for (file, parts) in [

@@ -115,3 +115,22 @@ fn values_that_a_program_wrote_are_checked() {
         "shards: '5000' is not a number from 0 to 1024"
     );
 }
+
+#[test]
+fn the_file_that_is_shipped_has_every_setting_with_its_default() {
+    let text = include_str!("../../deploy/coremap.conf");
+    let (mut config, mut examples) = (Config::default(), Config::default());
+    for setting in choices() {
+        let names = |line: &&str| line.split(' ').next() == Some(setting.name);
+        let in_force = text.lines().find(names);
+        let mut commented = text.lines().filter_map(|line| line.strip_prefix("# "));
+        let (line, target) = match in_force {
+            Some(line) => (line, &mut config),
+            None => (commented.find(names).expect(setting.name), &mut examples),
+        };
+        let values: Vec<String> = line.split(' ').skip(1).map(str::to_owned).collect();
+        let applied = target.set(setting.name, &values).unwrap();
+        assert_eq!(applied, Applied::Set, "{line}");
+    }
+    assert_eq!(config, Config::default());
+}
