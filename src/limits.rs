@@ -160,7 +160,7 @@ pub const RING_DEPTH_MIN: u32 = 128;
 /// Slower ticks of the guard, in multiples of its period, for when all faster ones were lost.
 pub const GUARD_RESERVE_FACTORS: [u32; 2] = [8, 64];
 /// Ticks without work after which the guard's period doubles.
-pub const GUARD_IDLE_TICKS_MAX: u32 = 10;
+pub const GUARD_IDLE_TICKS_MAX: u32 = 4;
 /// Microseconds of uninterrupted work after which a core looks at its sockets.
 pub const REACTOR_PASS_INTERVAL_US: u64 = 1_000;
 /// Milliseconds to wait when the process or the system is out of descriptors.

@@ -34,6 +34,24 @@ fn one_connection_too_many_is_told_so_and_closed() {
     }
 }
 
+#[test]
+fn maxclients_is_raised_as_far_as_descriptors_go() {
+    let server = Server::start(&["--maxclients", "20", "--shards", "2"]);
+    let mut client = server.client();
+    let refusal = shown(&client.ask("CONFIG SET maxclients 4000000000"));
+    let words = "-ERR CONFIG SET failed (possibly related to argument 'maxclients') - The operating \
+                 system is not able to handle the specified number of clients, try with ";
+    let possible = refusal
+        .strip_prefix(words)
+        .and_then(|rest| rest.strip_suffix("\\r\\n"))
+        .unwrap_or_else(|| panic!("{refusal}"));
+    client.expect(&format!("CONFIG SET maxclients {possible}"), "+OK\\r\\n");
+    client.expect("CONFIG SET maxclients 30", "+OK\\r\\n");
+    let clients: Vec<Client> = std::iter::from_fn(|| served(&server)).take(29).collect();
+    assert_eq!(clients.len(), 29);
+    assert!(served(&server).is_none());
+}
+
 /// A connection, if the server takes it.
 fn served(server: &Server) -> Option<Client> {
     let mut client = server.client();
@@ -261,6 +279,8 @@ fn an_idle_server_costs_next_to_nothing() {
     let server = Server::start(&["--shards", "4"]);
     let mut client = server.client();
     client.expect("SET k v", "+OK\\r\\n");
+    // What it prepares for the next writes, and the guard's ticks after the last one.
+    pass(Duration::from_secs(5));
     let before = server.cpu_time();
     pass(Duration::from_secs(3));
     let spent = server.cpu_time() - before;

@@ -93,6 +93,14 @@ fn set(context: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Stat
 
 /// Takes the settings; the region may refuse, which it does alike on every core.
 fn apply(context: &mut Context<'_>, mut settings: Settings) -> Result<(), Vec<u8>> {
+    let possible = context.core.facts.clients_possible;
+    if settings.maxclients > context.core.settings.maxclients.max(possible) {
+        let reason = format!(
+            "The operating system is not able to handle the specified number of clients, try with \
+             {possible}"
+        );
+        return Err(refuse("maxclients", &reason));
+    }
     if settings.maxmemory_bytes == 0 {
         settings.maxmemory_bytes = context.core.facts.maxmemory_default_bytes;
     }

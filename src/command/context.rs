@@ -308,6 +308,8 @@ pub struct Facts {
     pub total_memory_bytes: u64,
     /// What `maxmemory 0` means on this host.
     pub maxmemory_default_bytes: u64,
+    /// The most that `maxclients` can be raised to: what the limit of open files leaves for clients.
+    pub clients_possible: u64,
 }
 
 /// The few words that all cores read and write; none of them per command.

@@ -29,6 +29,8 @@ pub(super) struct Plan {
     /// Where that number came from, for the log.
     pub(super) maxmemory_source: String,
     maxclients: u64,
+    /// What the limit of open files leaves for clients.
+    clients_possible: u64,
     host_memory_bytes: u64,
 }
 
@@ -71,19 +73,21 @@ pub(super) fn plan(settings: &Settings) -> Result<Plan, Error> {
         ),
         bytes => (bytes, "as configured".to_owned()),
     };
-    let maxclients = fit_descriptors(settings.maxclients, core_count)?;
+    let clients_possible = make_room_for_clients(settings.maxclients, core_count)?;
     Ok(Plan {
         cpus,
         maxmemory_bytes,
         maxmemory_default_bytes,
         maxmemory_source,
-        maxclients,
+        maxclients: settings.maxclients.min(clients_possible),
+        clients_possible,
         host_memory_bytes,
     })
 }
 
-/// Raises the limit of descriptors to what `maxclients` needs, or else lowers `maxclients`.
-fn fit_descriptors(maxclients: u64, core_count: usize) -> Result<u64, Error> {
+/// Raises the limit of descriptors to what `maxclients` needs, or as far as it goes; returns how
+/// many clients there can be.
+fn make_room_for_clients(maxclients: u64, core_count: usize) -> Result<u64, Error> {
     let reserve = DESCRIPTORS_OF_PROCESS + DESCRIPTORS_PER_CORE * core_count as u64;
     let limit = probe::raise_descriptors(maxclients + reserve);
     let possible = limit.saturating_sub(reserve);
@@ -99,7 +103,7 @@ fn fit_descriptors(maxclients: u64, core_count: usize) -> Result<u64, Error> {
              is {limit}; raise `ulimit -n`, or LimitNOFILE= in the service file"
         ));
     }
-    Ok(maxclients.min(possible))
+    Ok(possible)
 }
 
 /// What the lanes of all cores are made of: linked, in one region.
@@ -186,6 +190,7 @@ fn facts(config: &Config, plan: &Plan, port: u16) -> Result<Facts, Error> {
         operating_system: host::operating_system(),
         started_at_ms: clock.unix_us(clock.moment()) / 1_000,
         maxmemory_default_bytes: plan.maxmemory_default_bytes,
+        clients_possible: plan.clients_possible,
         total_memory_bytes: plan.host_memory_bytes,
     })
 }

@@ -40,16 +40,17 @@ pub(crate) fn io_uring(executor_count: usize) -> Result<u32, Error> {
     }
 }
 
-/// Raises the soft limit of open descriptors to `wanted` as far as the hard limit lets us;
-/// returns what holds now.
+/// Raises this process's limit of open files to the hard limit, so that CONFIG SET can raise
+/// `maxclients` later, and past it to `wanted` if the process may; returns the limit in force.
 pub(crate) fn raise_descriptors(wanted: u64) -> u64 {
     let Ok(mut limit) = rlimit(libc::RLIMIT_NOFILE) else {
         return wanted;
     };
-    if limit.rlim_cur >= wanted {
-        return limit.rlim_cur;
-    }
     let before = limit;
+    let wanted = wanted.max(before.rlim_max);
+    if before.rlim_cur >= wanted {
+        return before.rlim_cur;
+    }
     limit.rlim_cur = wanted;
     limit.rlim_max = limit.rlim_max.max(wanted);
     if set_rlimit(libc::RLIMIT_NOFILE, &limit).is_ok() {
