@@ -93,10 +93,13 @@ async fn run(seat: Seat) {
         let listener = engine.add_listener(listener);
         glommio::spawn_local(accept::accept_all(Rc::clone(&engine), listener)).detach();
     }
-    // Once around, so that they all accept and hold the descriptors that they keep.
-    engine.yield_now().await;
-    // Nobody listens any more when the start was given up.
-    _ = seat.ready.send(seat.core);
+    // Tasks first run in the order they were spawned, so by then all accept and hold what
+    // descriptors they keep.
+    glommio::spawn_local(async move {
+        // Nobody listens any more when the start was given up.
+        _ = seat.ready.send(seat.core);
+    })
+    .detach();
     engine.stop.wait().await;
     drain(&engine).await;
 }
