@@ -207,6 +207,25 @@ fn a_client_that_never_reads_is_closed_at_its_bound() {
     server.client().expect("PING", "+PONG\\r\\n");
 }
 
+/// A read buffer is as long as its value's header says; its pages must not be touched before the
+/// value comes. They were, when an alignment made the allocator write the zeroes itself.
+#[test]
+fn lengths_that_are_only_announced_take_no_memory() {
+    let server = Server::start(&["--shards", "2"]);
+    let before = server.rss_bytes();
+    let mut clients: Vec<Client> = (0..10).map(|_| server.client()).collect();
+    // The header, then the first bytes of the value: room is made when those are received.
+    for bytes in [&b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$536870912\r\n"[..], b"abc"] {
+        clients.iter_mut().for_each(|client| client.send(bytes));
+        // Answered by either core, so both have met them.
+        for _ in 0..10 {
+            server.client().expect("PING", "+PONG\\r\\n");
+        }
+    }
+    let grown = server.rss_bytes().saturating_sub(before);
+    assert!(grown < 64 * MIB, "{} MiB more", grown / MIB);
+}
+
 #[test]
 fn clients_that_vanish_inside_a_command_leave_nothing_behind() {
     let server = Server::start(&["--shards", "4"]);

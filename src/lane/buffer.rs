@@ -111,8 +111,11 @@ impl Drop for Memory {
     }
 }
 
+/// With an alignment that the allocator has anyway: for a larger one it would write the zeroes
+/// itself, and touch every page of a buffer that was only announced.
 fn layout_of(len_bytes: usize) -> Layout {
-    Layout::from_size_align(len_bytes, 64).expect("a read buffer is far below isize::MAX")
+    Layout::from_size_align(len_bytes, align_of::<u64>())
+        .expect("a read buffer is far below isize::MAX")
 }
 
 /// Buffers of the usual size that wait for their next use.
