@@ -66,6 +66,8 @@ pub(crate) struct Batch {
     pub(super) reply_len_bytes_max: usize,
     pub(super) commands: Vec<Command>,
     spans: Vec<Span>,
+    /// Bytes of all arguments.
+    pub(super) arguments_len_bytes: usize,
     arguments: Option<Arguments>,
     /// Runs of large values that the origin no longer sends from.
     pub(super) released_runs: Vec<u32>,
@@ -111,6 +113,7 @@ impl Batch {
             reply_len_bytes_max: usize::MAX,
             commands: Vec::new(),
             spans: Vec::new(),
+            arguments_len_bytes: 0,
             arguments: None,
             released_runs: Vec::new(),
             is_resumed: false,
@@ -172,6 +175,7 @@ impl Batch {
         assert!(place.buffer.address() == arguments.base && place.end <= place.buffer.len_bytes());
         arguments.len_bytes = arguments.len_bytes.max(place.end);
         let span_start = self.spans.len();
+        self.arguments_len_bytes += spans.iter().map(|span| span.len as usize).sum::<usize>();
         let offset = u32::try_from(place.start).expect("buffers are below 4 GiB");
         self.spans.extend(spans.iter().map(|span| Span {
             start: span.start + offset,

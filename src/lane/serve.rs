@@ -17,7 +17,7 @@ use std::collections::VecDeque;
 use super::batch::{Batch, ConnectionId};
 use super::parts::{Call, Parts};
 use crate::command::{Now, Status};
-use crate::limits::WAVE_COMMAND_COUNT;
+use crate::limits::{TURN_LEN_BYTES_MAX, WAVE_COMMAND_COUNT};
 
 /// Batches of one core taken in one pass, so that own connections get their turn.
 const PASS_BATCH_COUNT_MAX: usize = 8;
@@ -26,6 +26,8 @@ const PASS_BATCH_COUNT_MAX: usize = 8;
 #[derive(Default)]
 pub(super) struct Service {
     parked: Vec<Parked>,
+    /// The core that the last pass began with.
+    first: u16,
 }
 
 /// The batches of one connection of another core, in their order.
@@ -49,15 +51,26 @@ enum Left {
 }
 
 impl Service {
-    /// Takes and runs what other cores sent, within a bound; true if there was anything.
+    /// Takes and runs what other cores sent, within a bound of batches and of bytes; true if there
+    /// was anything. Each pass begins with another core, so that none is always behind the bound.
     pub(super) fn pass(&mut self, parts: &mut Parts, now: Now) -> bool {
+        let count = parts.links.count();
         let mut is_busy = false;
-        for core in parts.links.others() {
+        let mut left_bytes = TURN_LEN_BYTES_MAX;
+        self.first = (self.first + 1) % count;
+        for core in (self.first..count).chain(0..self.first) {
+            if core == parts.core.id {
+                continue;
+            }
             for _ in 0..PASS_BATCH_COUNT_MAX {
+                if left_bytes == 0 {
+                    break;
+                }
                 let Some(batch) = parts.links.take_request(core) else {
                     break;
                 };
                 is_busy = true;
+                left_bytes = left_bytes.saturating_sub(batch.arguments_len_bytes);
                 self.accept(parts, core, batch, now);
             }
         }
