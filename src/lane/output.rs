@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 use super::fragment::{Fragment, large_bytes};
-use crate::limits::TURN_LEN_BYTES_MAX;
+use crate::limits::{READ_BUFFER_LEN_BYTES, TURN_LEN_BYTES_MAX};
 use crate::region::Region;
 use crate::resp::{Extern, Protocol, Reply};
 
@@ -202,7 +202,7 @@ impl TailPool {
     }
 
     fn put(&mut self, tail: Fragment) {
-        let is_usual = tail.bytes.capacity() <= 2 * TURN_LEN_BYTES_MAX;
+        let is_usual = tail.bytes.capacity() <= READ_BUFFER_LEN_BYTES;
         if is_usual && self.free.len() < Self::COUNT_MAX {
             self.free.push(tail);
         }

@@ -51,7 +51,7 @@ pub(super) struct Call<'a> {
 
 impl Parts {
     /// Batches kept for their next use.
-    const BATCH_COUNT_MAX: usize = 256;
+    const BATCH_COUNT_MAX: usize = 64;
 
     /// Runs one command, or the next slice of one.
     #[inline]
