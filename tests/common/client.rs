@@ -199,9 +199,15 @@ impl Client {
         // Large replies are read in large pieces.
         self.received
             .resize(filled + READ_LEN_BYTES.max(filled / 4), 0);
-        let outcome = match &mut self.stream {
-            Stream::Tcp(stream) => stream.read(&mut self.received[filled..]),
-            Stream::Unix(stream) => stream.read(&mut self.received[filled..]),
+        // The runtime of a server within this process may interrupt the read with a signal.
+        let outcome = loop {
+            let outcome = match &mut self.stream {
+                Stream::Tcp(stream) => stream.read(&mut self.received[filled..]),
+                Stream::Unix(stream) => stream.read(&mut self.received[filled..]),
+            };
+            if !matches!(&outcome, Err(error) if error.kind() == ErrorKind::Interrupted) {
+                break outcome;
+            }
         };
         self.received
             .truncate(filled + outcome.as_ref().copied().unwrap_or(0));
