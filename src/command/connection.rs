@@ -103,7 +103,7 @@ const HANDSHAKE: Flags = ANY_TIME
 
 /// Whether the connection still owes the password.
 #[inline]
-pub(super) fn owes_password(core: &Core, session: &Session) -> bool {
+pub fn owes_password(core: &Core, session: &Session) -> bool {
     !session.is_authenticated && !core.settings.requirepass.is_empty()
 }
 

@@ -42,7 +42,7 @@ pub mod settings;
 mod string;
 mod table;
 
-pub use connection::{DENIED, MAXCLIENTS_REACHED, NOAUTH, REDIS_VERSION};
+pub use connection::{DENIED, MAXCLIENTS_REACHED, NOAUTH, REDIS_VERSION, owes_password};
 pub use context::{
     ClientIndex, Clients, Context, Core, Facts, Now, ProcessUsage, Random, Resume, Session,
     SessionContext, Shared,

@@ -24,7 +24,7 @@ use super::split::Split;
 use super::wave::{Parsed, Wave};
 use crate::command::{
     Flags, Merge, NOAUTH, Now, Resume, Row, Run, Scope, SessionContext, Status, lookup,
-    request_limits,
+    owes_password, request_limits,
 };
 use crate::hash::KeyHash;
 use crate::limits::{
@@ -58,8 +58,7 @@ impl<'a> Worker<'a> {
         Self {
             now,
             protocol: session.protocol,
-            is_authenticated: session.is_authenticated
-                || parts.core.settings.requirepass.is_empty(),
+            is_authenticated: !owes_password(&parts.core, session),
             commands_left: TURN_COMMAND_COUNT_MAX,
             bytes_left: TURN_LEN_BYTES_MAX,
             parts,
@@ -289,7 +288,7 @@ impl<'a> Worker<'a> {
         let core = &self.parts.core;
         let session = &core.clients[self.connection.client];
         self.connection.is_closing |= session.close_after_reply || session.is_killed;
-        self.is_authenticated = session.is_authenticated || core.settings.requirepass.is_empty();
+        self.is_authenticated = !owes_password(core, session);
         if session.protocol != self.protocol {
             self.protocol = session.protocol;
             self.close_gather();
