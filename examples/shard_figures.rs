@@ -278,16 +278,16 @@ fn wave(
     let mut hashes = [KeyHash::from_bits(0); WAVE];
     for (text, hash) in texts.iter_mut().zip(&mut hashes) {
         write_number(&mut text[4..], random.next() % keys);
-        *hash = shard.key(text).hash;
+        *hash = shard.key(text).hash();
         shard.prefetch_bucket(*hash);
     }
     for &hash in &hashes {
-        shard.prefetch_record(hash);
+        let _ = shard.probe(hash);
     }
     texts
         .iter()
         .zip(hashes)
-        .map(|(bytes, hash)| run(shard, Key { bytes, hash }))
+        .map(|(bytes, hash)| run(shard, Key::new(bytes, hash)))
         .sum()
 }
 

@@ -93,8 +93,10 @@ pub const SHARD_COUNT_MAX: usize = 1024;
 
 // ── lanes, turns, batches ───────────────────────────────────────────────────────────────────────
 
-/// Commands parsed and prefetched together.
-pub const WAVE_COMMAND_COUNT: usize = 32;
+/// Commands parsed ahead of the one that runs, their buckets on the way.
+pub const WINDOW_COMMAND_COUNT: usize = 32;
+/// Commands probed ahead of the one that runs, their records on the way.
+pub const PROBE_COMMAND_COUNT: usize = WINDOW_COMMAND_COUNT / 2;
 /// Commands one connection may run before others get their turn: about 1 ms of small ones.
 pub const TURN_COMMAND_COUNT_MAX: usize = 4096;
 /// Bytes of input and output one turn may handle: about 1 ms of copying.
@@ -179,7 +181,7 @@ const _: () = assert!(SEGMENT_LEN_BYTES <= BLOCK_LEN_BYTES_MIN);
 const _: () = assert!(LARGE_VALUE_LEN_BYTES_MIN <= BLOCK_LEN_BYTES_MAX);
 const _: () = assert!(SEGMENT_BUCKET_COUNT == 2048);
 const _: () = assert!(RING_CAPACITY.is_power_of_two());
-const _: () = assert!(WAVE_COMMAND_COUNT <= BATCH_COMMAND_COUNT_MAX);
+const _: () = assert!(WINDOW_COMMAND_COUNT <= BATCH_COMMAND_COUNT_MAX);
 const _: () = assert!(BULK_LEN_BYTES_MAX < QUERY_BUFFER_LEN_BYTES_MAX);
 const _: () = assert!(RING_DEPTH_MIN.is_power_of_two());
 const _: () = assert!(RING_DEPTH_MAX.is_power_of_two());

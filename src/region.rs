@@ -479,7 +479,8 @@ impl Plan {
         let block_area_len_bytes = block_count * block_len_bytes;
         let left_bytes = REGION_LEN_BYTES_MAX.saturating_sub(block_area_len_bytes);
         let slice_len_bytes = previous_power_of_two(left_bytes / shard_count)
-            .min((4 * capacity_bytes).next_power_of_two());
+            .min((4 * capacity_bytes).next_power_of_two())
+            .max(LARGE_SLICE_LEN_BYTES_MIN.min(left_bytes / shard_count));
         let too_large = Error::MaxmemoryTooLarge {
             maxmemory_bytes,
             capacity_bytes: REGION_LEN_BYTES_MAX - shard_count * LARGE_SLICE_LEN_BYTES_MIN,

@@ -11,10 +11,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::atomic::{AtomicU64, Ordering};
-use crate::hash::KeyHash;
 use crate::metrics::CoreStats;
 use crate::resp::Protocol;
-use crate::shard::Shard;
+use crate::shard::{Probe, Shard};
 
 use super::Row;
 use super::settings::Settings;
@@ -48,8 +47,8 @@ pub struct Context<'a> {
     pub core: &'a mut Core,
     /// The time of the turn.
     pub now: Now,
-    /// Hash of the routed key; of no meaning to a command without keys.
-    pub hash: KeyHash,
+    /// Of the routed key; of no meaning to a command without keys.
+    pub probe: Probe,
     /// Where a command that takes several calls goes on.
     pub resume: &'a mut Resume,
     /// The client that sent it, if its connection lives on this core.

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use crate::hash::{Hasher, KeyHash, cluster_slot, shard_of_slot};
 use crate::region::{Region, RegionOptions};
 use crate::resp::{Args, Extern, Protocol, Reply, Span};
-use crate::shard::Shard;
+use crate::shard::{Probe, Shard};
 
 use super::plan::{Next, Plan};
 use super::{
@@ -219,7 +219,7 @@ impl Harness {
         let at = usize::from(shard);
         let hash = match row.keys.first {
             0 => KeyHash::from_bits(0),
-            first => self.shards[at].key(args.get(usize::from(first))).hash,
+            first => self.shards[at].key(args.get(usize::from(first))).hash(),
         };
         let (mut out, mut externs) = (Vec::new(), Vec::new());
         let mut resume = Resume::default();
@@ -230,7 +230,7 @@ impl Harness {
                 now: Now {
                     unix_us: self.now_ms * 1000,
                 },
-                hash,
+                probe: Probe::of(hash),
                 resume: &mut resume,
                 caller: None,
             };

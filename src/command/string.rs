@@ -107,7 +107,7 @@ pub(super) const ROWS: &[Row] = &[
 pub(super) fn routed_key<'a>(context: &Context<'_>, args: Args<'a>) -> Key<'a> {
     Key {
         bytes: args.get(1),
-        hash: context.hash,
+        probe: context.probe,
     }
 }
 
@@ -204,7 +204,20 @@ pub(super) fn reply_large(
 
 fn get(context: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Status {
     let key = routed_key(context, args);
-    reply_value(context, key, reply);
+    match read(context, key) {
+        Some(Value {
+            bytes, large: None, ..
+        }) => reply.bulk(bytes),
+        Some(Value {
+            bytes,
+            large: Some(run),
+            ..
+        }) => {
+            let all = 0..bytes.len();
+            reply_large(context, run, all, reply);
+        }
+        None => reply.null(),
+    }
     Status::Done
 }
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::hash::KeyHash;
 use crate::resp::{Protocol, Span};
+use crate::shard::Probe;
 use crate::shard::{Options, Shard};
 
 /// Cores with a shard each, and one client on the first.
@@ -134,7 +134,7 @@ impl Cores {
                     shard: &mut self.shards[core],
                     core: &mut self.cores[core],
                     now: self.now,
-                    hash: KeyHash::from_bits(0),
+                    probe: Probe::NONE,
                     resume: &mut resume,
                     caller: (core == 0).then_some(self.client),
                 },

@@ -11,10 +11,10 @@ use super::input::Input;
 use super::output::Output;
 use super::parts::Parts;
 use super::split::Split;
-use super::wave::Wave;
+use super::window::Window;
 use crate::command::{ClientIndex, Resume, Row};
-use crate::hash::KeyHash;
 use crate::resp::{Args, Span};
+use crate::shard::Probe;
 
 /// A connection: what it sent, what it is owed, and what it waits for.
 pub(super) struct Connection {
@@ -23,7 +23,7 @@ pub(super) struct Connection {
     pub(super) input: Input,
     pub(super) output: Output,
     /// Commands that were parsed before the connection had to wait.
-    pub(super) wave: Option<Box<Wave>>,
+    pub(super) window: Option<Box<Window>>,
     /// A command that takes more than one turn.
     pub(super) progress: Option<Progress>,
     /// Replies that wait for other cores, oldest first.
@@ -77,7 +77,7 @@ impl Progress {
 pub(super) struct Long {
     pub(super) row: &'static Row,
     pub(super) arguments: OwnedArguments,
-    pub(super) hash: KeyHash,
+    pub(super) probe: Probe,
     pub(super) resume: Resume,
     pub(super) reply: Fragment,
 }
@@ -121,7 +121,7 @@ impl Connection {
             client,
             input: Input::default(),
             output: Output::default(),
-            wave: None,
+            window: None,
             progress: None,
             gathers: VecDeque::new(),
             first_gather: 0,
@@ -161,7 +161,7 @@ impl Connection {
 
     /// Drops whatever was received and not begun.
     pub(super) fn discard_input(&mut self) {
-        self.wave = None;
+        self.window = None;
         self.input.discard();
     }
 }

@@ -15,6 +15,7 @@ use crate::command::plan::{Next, Plan, Step};
 use crate::command::{Part, Resume, Row, SessionContext, Status, merge};
 use crate::hash::KeyHash;
 use crate::resp::Args;
+use crate::shard::Probe;
 
 /// A command that runs on several cores.
 pub(super) struct Fanout {
@@ -175,7 +176,7 @@ impl Fanout {
             let call = Call {
                 row: errand.row,
                 args: errand.arguments.args(),
-                hash: errand.hash,
+                probe: Probe::of(errand.hash),
                 caller: Some(worker.connection.client),
             };
             let mut to = reply.reply(worker.protocol);

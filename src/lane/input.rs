@@ -14,7 +14,7 @@
 
 use super::buffer::{Buffer, BufferPool};
 use crate::limits::{READ_BUFFER_ALIGN_BYTES, READ_BUFFER_LEN_BYTES};
-use crate::resp::{Limits, Parser, ProtocolError, Span, Step};
+use crate::resp::{Head, Limits, Parser, ProtocolError, Span, Step};
 
 /// Room below which a receive is not worth its system call.
 const RECEIVE_LEN_BYTES_MIN: usize = 4096;
@@ -63,18 +63,29 @@ impl Input {
         assert!(self.end <= self.capacity_bytes());
     }
 
-    /// Parses the next command; its spans count from the command's own first byte.
+    /// What was received and not parsed.
+    #[inline]
+    pub(super) fn unparsed(&self) -> &[u8] {
+        match &self.buffer {
+            Some(buffer) => buffer.received(self.parsed, self.end),
+            None => &[],
+        }
+    }
+
+    /// Parses the next command, which may begin with a known head; its spans count from the
+    /// command's own first byte.
+    #[inline]
     pub(super) fn parse(
         &mut self,
+        head: Option<&Head>,
         limits: Limits,
         spans: &mut Vec<Span>,
     ) -> Result<Step, ProtocolError> {
         let Some(buffer) = &mut self.buffer else {
             return Ok(Step::Incomplete { need_bytes: 0 });
         };
-        let step = self
-            .parser
-            .next(buffer.private_mut(self.parsed, self.end), limits, spans)?;
+        let unparsed = buffer.private_mut(self.parsed, self.end);
+        let step = self.parser.next_with(head, unparsed, limits, spans)?;
         match step {
             Step::Command { len_bytes } | Step::Empty { len_bytes } => {
                 self.parsed += len_bytes;
@@ -186,7 +197,7 @@ mod tests {
     }
 
     fn parse(input: &mut Input) -> Option<usize> {
-        match input.parse(Limits::AUTHENTICATED, &mut Vec::new()) {
+        match input.parse(None, Limits::AUTHENTICATED, &mut Vec::new()) {
             Ok(Step::Command { len_bytes }) => Some(len_bytes),
             Ok(_) => None,
             Err(error) => panic!("valid input gave {error:?}"),

@@ -15,7 +15,7 @@
 //! The server gives it bytes and time, and does what it says: sends what is unsent, calls `turn`
 //! again for connections that are ready, rings doorbells.
 //!
-//! Files: what a connection sent (`input`, `buffer`, `wave`), what it is owed (`output`,
+//! Files: what a connection sent (`input`, `buffer`, `window`), what it is owed (`output`,
 //! `fragment`, `gather`), what it does next (`turn`, `split`, `fanout`), and how cores talk (`batch`,
 //! `ring`, `links`, `serve`).
 
@@ -40,7 +40,7 @@ mod split;
 #[cfg(all(test, not(loom)))]
 mod tests;
 mod turn;
-mod wave;
+mod window;
 
 use std::sync::Arc;
 
@@ -49,7 +49,7 @@ use connection::{Connection, Progress};
 use parts::Parts;
 use serve::Service;
 use turn::Worker;
-use wave::Placement;
+use window::Placement;
 
 pub use batch::ConnectionId;
 pub use links::Links;
@@ -143,7 +143,7 @@ impl Lane {
                 region: options.region,
                 buffers: buffer::BufferPool::default(),
                 tails: output::TailPool::default(),
-                waves: Vec::new(),
+                windows: Vec::new(),
                 gathers: Vec::new(),
                 batches: Vec::new(),
                 released: Vec::new(),

@@ -8,14 +8,13 @@ use super::buffer::BufferPool;
 use super::gather::Gather;
 use super::links::Links;
 use super::output::TailPool;
-use super::wave::{Placement, Wave};
+use super::window::{Placement, Window};
 use crate::command::{ClientIndex, Context, Core, Flags, Now, Resume, Row, Run, Status};
-use crate::hash::KeyHash;
 use crate::limits::{LARGE_VALUE_LEN_BYTES_MIN, TURN_LEN_BYTES_MAX};
 use crate::region::Region;
 use crate::resp::{Args, Extern, Reply};
 use crate::running;
-use crate::shard::Shard;
+use crate::shard::{Probe, Shard};
 
 /// Everything of a lane that a connection's turn uses.
 #[expect(
@@ -30,7 +29,7 @@ pub(super) struct Parts {
     pub(super) placement: Placement,
     pub(super) buffers: BufferPool,
     pub(super) tails: TailPool,
-    pub(super) waves: Vec<Box<Wave>>,
+    pub(super) windows: Vec<Box<Window>>,
     pub(super) gathers: Vec<Box<Gather>>,
     pub(super) batches: Vec<Box<Batch>>,
     /// Large values of any shard that are no longer sent from.
@@ -44,7 +43,7 @@ pub(super) struct Parts {
 pub(super) struct Call<'a> {
     pub(super) row: &'static Row,
     pub(super) args: Args<'a>,
-    pub(super) hash: KeyHash,
+    pub(super) probe: Probe,
     /// The client, if its connection lives here.
     pub(super) caller: Option<ClientIndex>,
 }
@@ -75,7 +74,7 @@ impl Parts {
             shard: &mut self.shard,
             core: &mut self.core,
             now,
-            hash: call.hash,
+            probe: call.probe,
             resume,
             caller: call.caller,
         };

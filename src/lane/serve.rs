@@ -17,7 +17,8 @@ use std::collections::VecDeque;
 use super::batch::{Batch, ConnectionId};
 use super::parts::{Call, Parts};
 use crate::command::{Now, Status};
-use crate::limits::{TURN_LEN_BYTES_MAX, WAVE_COMMAND_COUNT};
+use crate::limits::{PROBE_COMMAND_COUNT, TURN_LEN_BYTES_MAX, WINDOW_COMMAND_COUNT};
+use crate::shard::Probe;
 
 /// Batches of one core taken in one pass, so that own connections get their turn.
 const PASS_BATCH_COUNT_MAX: usize = 8;
@@ -161,28 +162,27 @@ impl Batch {
     /// Runs commands until the end, a long command or the bound of the replies.
     fn run(&mut self, parts: &mut Parts, now: Now) -> Left {
         parts.core.stats.batches_served += 1;
+        let mut ahead = Ahead::of(self.ran);
         while self.ran < self.commands.len() {
-            if self.ran.is_multiple_of(WAVE_COMMAND_COUNT) {
-                self.prefetch(parts);
-            }
             if self.replies.bytes.len() >= self.reply_len_bytes_max {
                 return Left::Full;
             }
-            if self.run_next(parts, now) == Status::Again {
+            ahead.slide(self, parts);
+            if self.run_next(ahead.probe(self.ran), parts, now) == Status::Again {
                 return Left::Unfinished;
             }
         }
         Left::Finished
     }
 
-    fn run_next(&mut self, parts: &mut Parts, now: Now) -> Status {
+    fn run_next(&mut self, probe: Probe, parts: &mut Parts, now: Now) -> Status {
         let command = self.commands[self.ran];
         let mut replies = std::mem::take(&mut self.replies);
         let mut resume = self.resume;
         let call = Call {
             row: command.row,
             args: self.args(command),
-            hash: command.hash,
+            probe,
             caller: None,
         };
         let status = parts.run(call, now, &mut resume, &mut replies.reply(self.protocol));
@@ -197,14 +197,46 @@ impl Batch {
         }
         status
     }
+}
 
-    /// Asks for the memory that the next commands need.
-    fn prefetch(&self, parts: &Parts) {
-        let rest = &self.commands[self.ran..];
-        let wave = &rest[..rest.len().min(WAVE_COMMAND_COUNT)];
-        wave.iter()
-            .for_each(|command| parts.shard.prefetch_bucket(command.hash));
-        wave.iter()
-            .for_each(|command| parts.shard.prefetch_record(command.hash));
+/// The commands of a batch that are looked at before they run, as in a connection's window.
+struct Ahead {
+    /// Of command number n at `n % PROBE_COMMAND_COUNT`.
+    probes: [Probe; PROBE_COMMAND_COUNT],
+    probed: usize,
+    prefetched: usize,
+}
+
+impl Ahead {
+    /// Nothing was looked at from command `first` on.
+    const fn of(first: usize) -> Self {
+        Self {
+            probes: [Probe::NONE; PROBE_COMMAND_COUNT],
+            probed: first,
+            prefetched: first,
+        }
+    }
+
+    /// Asks for the buckets and records of the commands that come after the one that runs next.
+    #[inline]
+    fn slide(&mut self, batch: &Batch, parts: &Parts) {
+        let end = batch.commands.len();
+        while self.prefetched < end.min(batch.ran + WINDOW_COMMAND_COUNT) {
+            parts
+                .shard
+                .prefetch_bucket(batch.commands[self.prefetched].hash);
+            self.prefetched += 1;
+        }
+        while self.probed < end.min(batch.ran + PROBE_COMMAND_COUNT) {
+            let probe = parts.shard.probe(batch.commands[self.probed].hash);
+            self.probes[self.probed % PROBE_COMMAND_COUNT] = probe;
+            self.probed += 1;
+        }
+    }
+
+    /// What was found for command `number`, which runs next.
+    #[inline]
+    fn probe(&self, number: usize) -> Probe {
+        self.probes[number % PROBE_COMMAND_COUNT]
     }
 }

@@ -13,6 +13,7 @@ use super::parts::Call;
 use super::turn::Worker;
 use crate::command::{Merge, Resume, Row, Status};
 use crate::resp::{Args, Span};
+use crate::shard::Probe;
 
 /// Most arguments of one part: name, key, value.
 const PART_SPAN_COUNT_MAX: usize = 3;
@@ -103,7 +104,7 @@ impl Split {
         let call = Call {
             row: self.part,
             args,
-            hash,
+            probe: Probe::of(hash),
             caller: Some(worker.connection.client),
         };
         let (now, protocol, is_folded) = (worker.now, worker.protocol, self.is_folded());

@@ -1,7 +1,7 @@
 //! One connection's turn: parse what arrived, run or forward it, collect what came back.
 //!
 //! ```text
-//!   what waits ──► in progress? ──► wave of 32 ──► each: here | one other core | several | all
+//!   what waits ──► in progress? ──► window ──► each: here | one other core | several | all
 //!        ▲                                             │
 //!        └───────── until input, budget or patience ends
 //! ```
@@ -21,9 +21,9 @@ use super::fanout::Fanout;
 use super::forward::{Place, Route};
 use super::parts::{Call, Parts};
 use super::split::Split;
-use super::wave::{Parsed, Wave};
+use super::window::{Parsed, Window};
 use crate::command::{
-    Flags, Merge, NOAUTH, Now, Resume, Row, Run, Scope, SessionContext, Status, lookup,
+    Context, Flags, Merge, NOAUTH, Now, Resume, Row, Run, Scope, SessionContext, Status, lookup,
     owes_password, request_limits,
 };
 use crate::hash::KeyHash;
@@ -31,7 +31,9 @@ use crate::limits::{
     GATHER_COUNT_MAX, OUTPUT_PAUSE_LEN_BYTES, TURN_COMMAND_COUNT_MAX, TURN_LEN_BYTES_MAX,
     WHOLE_KEY_COUNT_MAX,
 };
-use crate::resp::{Args, Protocol, Span};
+use crate::resp::{Args, Limits, Protocol, Span};
+use crate::running;
+use crate::shard::Probe;
 
 /// Runs one connection's turn.
 pub(super) struct Worker<'a> {
@@ -40,6 +42,7 @@ pub(super) struct Worker<'a> {
     pub(super) now: Now,
     pub(super) protocol: Protocol,
     is_authenticated: bool,
+    limits: Limits,
     commands_left: usize,
     bytes_left: usize,
 }
@@ -59,6 +62,7 @@ impl<'a> Worker<'a> {
             now,
             protocol: session.protocol,
             is_authenticated: !owes_password(&parts.core, session),
+            limits: request_limits(&parts.core, session),
             commands_left: TURN_COMMAND_COUNT_MAX,
             bytes_left: TURN_LEN_BYTES_MAX,
             parts,
@@ -92,7 +96,7 @@ impl<'a> Worker<'a> {
             }
             let turn = match self.connection.progress.take() {
                 Some(progress) => self.go_on(progress),
-                None => self.next_wave(),
+                None => self.run_window(),
             };
             if let Some(turn) = turn {
                 return turn;
@@ -129,28 +133,19 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Executes the wave that waits, or else the next one.
-    fn next_wave(&mut self) -> Option<Turn> {
-        let mut wave = match self.connection.wave.take() {
-            Some(wave) => wave,
-            None => {
-                let mut wave = self.parts.waves.pop().unwrap_or_default();
-                let core = &self.parts.core;
-                let limits = request_limits(core, &core.clients[self.connection.client]);
-                let here = (self.parts.core.id, &self.parts.shard);
-                let input = &mut self.connection.input;
-                if !wave.fill(input, limits, &self.parts.placement, here) {
-                    self.parts.waves.push(wave);
-                    return Some(self.out_of_input());
-                }
-                wave
-            }
+    /// Executes what the window holds and the input brings, until something is in the way.
+    fn run_window(&mut self) -> Option<Turn> {
+        let mut window = match self.connection.window.take() {
+            Some(window) => window,
+            None => self.parts.windows.pop().unwrap_or_default(),
         };
-        let turn = self.run_wave(&mut wave);
-        if wave.is_empty() || self.connection.is_closing {
-            self.parts.waves.push(wave);
+        window.begin();
+        let turn = self.run_commands(&mut window);
+        if window.is_empty() || self.connection.is_closing {
+            window.clear();
+            self.parts.windows.push(window);
         } else {
-            self.connection.wave = Some(wave);
+            self.connection.window = Some(window);
         }
         turn
     }
@@ -167,50 +162,126 @@ impl<'a> Worker<'a> {
         }
     }
 
-    fn run_wave(&mut self, wave: &mut Wave) -> Option<Turn> {
+    fn run_commands(&mut self, window: &mut Window) -> Option<Turn> {
         let mut last = None;
-        while let Some(parsed) = wave.peek() {
-            if self.execute(wave, parsed) == Flow::Waits {
-                return Some(Turn::Waiting);
+        let turn = loop {
+            self.slide(window);
+            let Some(parsed) = window.front() else {
+                break self.end_of_input(window);
+            };
+            let (row, len_bytes) = (parsed.row, parsed.len_bytes);
+            if parsed.is_plain(self.parts.core.id) && self.can_run_plain() {
+                self.run_plain(window, parsed);
+            } else if self.execute(window, parsed) == Flow::Waits {
+                break Some(Turn::Waiting);
             }
-            wave.pass();
             self.parts.core.stats.commands_processed += u64::from(!parsed.is_nothing());
-            last = parsed.row.or(last);
+            window.pass();
+            last = row.or(last);
             if self.connection.is_closing {
                 self.connection.discard_input();
-                return None;
+                break None;
             }
-            self.connection.input.consume(parsed.len_bytes);
+            self.connection.input.consume(len_bytes);
             self.commands_left = self.commands_left.saturating_sub(1);
-            self.bytes_left = self.bytes_left.saturating_sub(parsed.len_bytes);
+            self.bytes_left = self.bytes_left.saturating_sub(len_bytes);
             if self.connection.progress.is_some() || self.must_pause() {
-                break;
+                break None;
             }
-        }
+        };
+        running::set_command("");
         if let Some(row) = last {
             self.note_command(row);
         }
-        if self.connection.progress.is_none()
-            && wave.peek().is_none()
-            && let Some(error) = wave.error.take()
-        {
-            self.parts.core.stats.protocol_errors += 1;
-            self.write(false, |_, reply| reply.protocol_error(error));
-            self.connection.discard_input();
-            self.connection.is_closing = true;
-        }
+        turn
+    }
+
+    #[inline]
+    fn slide(&mut self, window: &mut Window) {
+        let here = (self.parts.core.id, &self.parts.shard);
+        let input = &mut self.connection.input;
+        window.slide(input, self.limits, &self.parts.placement, here);
+    }
+
+    /// Nothing is left to execute: is there an error behind it, or nothing at all?
+    fn end_of_input(&mut self, window: &mut Window) -> Option<Turn> {
+        let Some(error) = window.error.take() else {
+            return Some(self.out_of_input());
+        };
+        self.parts.core.stats.protocol_errors += 1;
+        self.write(false, |_, reply| reply.protocol_error(error));
+        self.connection.discard_input();
+        self.connection.is_closing = true;
         None
+    }
+
+    /// Whether replies go straight to the output and nothing keeps commands from running.
+    #[inline]
+    fn can_run_plain(&self) -> bool {
+        self.is_authenticated && self.connection.gathers.is_empty()
+    }
+
+    /// Runs a plain command of this core's shard: the shortest path there is.
+    #[inline]
+    fn run_plain(&mut self, window: &Window, parsed: &Parsed) {
+        let row = parsed.row.expect("a command without a row has no owner");
+        let Run::Shard(run) = row.run else {
+            unreachable!("only shard rows are routed")
+        };
+        let Connection {
+            input,
+            output,
+            client,
+            ..
+        } = &mut *self.connection;
+        let place = Place {
+            buffer: input.buffer(),
+            start: input.start(),
+            end: input.start() + parsed.len_bytes,
+        };
+        let spans = window.spans(parsed);
+        output.prepare(&mut self.parts.tails);
+        let before = output.tail_len_bytes();
+        let mut resume = Resume::default();
+        let mut context = Context {
+            shard: &mut self.parts.shard,
+            core: &mut self.parts.core,
+            now: self.now,
+            probe: parsed.probe,
+            resume: &mut resume,
+            caller: Some(*client),
+        };
+        running::set_command(row.name);
+        if run(
+            &mut context,
+            place.args(spans),
+            &mut output.reply(self.protocol),
+        ) == Status::Again
+        {
+            let long = Long {
+                row,
+                arguments: place.owned(spans),
+                probe: parsed.probe,
+                resume,
+                reply: output.split_off(before),
+            };
+            self.connection.progress = Some(Progress::Long(Box::new(long)));
+            return;
+        }
+        self.parts.core.stats.command_errors += u64::from(output.is_error_at(before));
+        output.seal();
     }
 
     /// Whether enough was done for now; cheap, asked after every command.
     #[inline]
     fn must_pause(&self) -> bool {
         self.bytes_left == 0
+            || self.commands_left == 0
             || self.connection.output.unsent_len_bytes() >= OUTPUT_PAUSE_LEN_BYTES
             || self.connection.gathers.len() >= GATHER_COUNT_MAX
     }
 
-    fn execute(&mut self, wave: &Wave, parsed: Parsed) -> Flow {
+    fn execute(&mut self, window: &Window, parsed: &Parsed) -> Flow {
         if parsed.is_nothing() {
             return Flow::Begun;
         }
@@ -221,7 +292,7 @@ impl<'a> Worker<'a> {
             start,
             end: start + parsed.len_bytes,
         };
-        let spans = wave.spans(parsed);
+        let spans = window.spans(parsed);
         let args = place.args(spans);
         let Some(row) = parsed.row else {
             let error = lookup(args).expect_err("looked up without success before");
@@ -234,12 +305,12 @@ impl<'a> Worker<'a> {
         }
         match row.scope {
             Scope::Owner if parsed.owner == self.parts.core.id => {
-                self.run_here(row, &place, spans, parsed.hash);
+                self.run_here(row, &place, spans, parsed.probe);
             }
             Scope::Owner => {
                 let route = Route {
                     row,
-                    hash: parsed.hash,
+                    hash: parsed.probe.hash,
                     core: parsed.owner,
                 };
                 self.forward(route, &place, spans, false);
@@ -289,6 +360,7 @@ impl<'a> Worker<'a> {
         let session = &core.clients[self.connection.client];
         self.connection.is_closing |= session.close_after_reply || session.is_killed;
         self.is_authenticated = !owes_password(core, session);
+        self.limits = request_limits(core, session);
         if session.protocol != self.protocol {
             self.protocol = session.protocol;
             self.close_gather();
@@ -301,7 +373,7 @@ impl<'a> Worker<'a> {
         let core = crate::command::shard_of_cursor(cursor, self.parts.placement.shard_count);
         let hash = KeyHash::from_bits(0);
         if core == self.parts.core.id {
-            self.run_here(row, place, spans, hash);
+            self.run_here(row, place, spans, Probe::of(hash));
         } else {
             self.forward(Route { row, hash, core }, place, spans, false);
         }
@@ -320,7 +392,7 @@ impl<'a> Worker<'a> {
         if is_whole {
             let hash = placement.hasher.hash(args.get(usize::from(row.keys.first)));
             if first == self.parts.core.id {
-                self.run_here(row, place, spans, hash);
+                self.run_here(row, place, spans, Probe::of(hash));
             } else {
                 self.forward(
                     Route {
@@ -367,7 +439,7 @@ impl<'a> Worker<'a> {
     }
 
     /// Runs a command on this core's shard.
-    fn run_here(&mut self, row: &'static Row, place: &Place<'_>, spans: &[Span], hash: KeyHash) {
+    fn run_here(&mut self, row: &'static Row, place: &Place<'_>, spans: &[Span], probe: Probe) {
         let args = place.args(spans);
         let mut resume = Resume::default();
         let (now, client) = (self.now, self.connection.client);
@@ -376,7 +448,7 @@ impl<'a> Worker<'a> {
                 Call {
                     row,
                     args,
-                    hash,
+                    probe,
                     caller: Some(client),
                 },
                 now,
@@ -389,7 +461,7 @@ impl<'a> Worker<'a> {
             let long = Long {
                 row,
                 arguments,
-                hash,
+                probe,
                 resume,
                 reply,
             };
@@ -403,7 +475,7 @@ impl<'a> Worker<'a> {
         let call = Call {
             row: long.row,
             args,
-            hash: long.hash,
+            probe: long.probe,
             caller: client,
         };
         let mut reply = long.reply.reply(self.protocol);

@@ -21,4 +21,4 @@ mod request;
 
 pub use parse::{Limits, Parser, ProtocolError, Step};
 pub use reply::{DIGITS_MAX, Extern, Protocol, Reply, format_integer};
-pub use request::{Args, Span};
+pub use request::{Args, Head, Span};

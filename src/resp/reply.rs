@@ -114,6 +114,27 @@ impl<'a> Reply<'a> {
     /// A bulk string.
     #[inline]
     pub fn bulk(&mut self, bytes: &[u8]) {
+        if bytes.len() <= size_of::<u64>() {
+            self.short_bulk(bytes);
+        } else {
+            self.long_bulk(bytes);
+        }
+    }
+
+    /// A bulk string of at most eight bytes, composed in a register: `$3\r\n`, bytes, `\r\n`.
+    #[inline]
+    fn short_bulk(&mut self, bytes: &[u8]) {
+        let digit = DIGIT_PAIRS[bytes.len() * 2 + 1];
+        let header = u128::from(u32::from_le_bytes([b'$', digit, b'\r', b'\n']));
+        let line_end = u128::from(u16::from_le_bytes(*b"\r\n")) << (32 + 8 * bytes.len());
+        let text = header | u128::from(little_endian(bytes)) << 32 | line_end;
+        let end = self.out.len() + 4 + bytes.len() + 2;
+        self.out.extend_from_slice(&text.to_le_bytes());
+        self.out.truncate(end);
+    }
+
+    #[inline]
+    fn long_bulk(&mut self, bytes: &[u8]) {
         self.out.reserve(bytes.len() + HEADER_LEN_BYTES_MAX + 2);
         self.len_header(b'$', bytes.len());
         self.out.extend_from_slice(bytes);
@@ -244,6 +265,25 @@ pub fn format_integer(value: i64, digits: &mut [u8; DIGITS_MAX]) -> &[u8] {
         digits[start] = b'-';
     }
     &digits[start..]
+}
+
+/// Up to eight bytes as a number, the first the lowest, without a copy through the C library.
+#[inline]
+fn little_endian(bytes: &[u8]) -> u64 {
+    let half = |bytes: &[u8; 4]| u64::from(u32::from_le_bytes(*bytes));
+    match bytes {
+        [] => 0,
+        [only] => u64::from(*only),
+        [first, .., last] if bytes.len() < 4 => {
+            let middle = u64::from(bytes[1]) << 8;
+            u64::from(*first) | middle | u64::from(*last) << (8 * (bytes.len() - 1))
+        }
+        _ => {
+            let (first, last) = (bytes.first_chunk(), bytes.last_chunk());
+            let shift = 8 * (bytes.len() - 4);
+            first.map_or(0, half) | last.map_or(0, half) << shift
+        }
+    }
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "below 100")]

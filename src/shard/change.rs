@@ -115,7 +115,7 @@ impl Shard {
         if source.bytes == target.bytes {
             return Ok(true);
         }
-        let target_place = self.place_for(target.hash, target.bytes)?;
+        let target_place = self.place_for(target)?;
         // Looked up again: making room for the target may have split the table.
         let source_place = self
             .find_place(source, now_ms)
@@ -137,7 +137,7 @@ impl Shard {
             .write(out, target.bytes, expires_at_ms)
             .copy_from_slice(record.value());
         self.begin_publish();
-        self.put(target_place, target.hash, space.location(), now_ms);
+        self.put(target_place, target.hash(), space.location(), now_ms);
         self.table.remove(source_place);
         self.end_publish();
         self.volatile_count += u64::from(expires_at_ms.is_some());
@@ -204,7 +204,7 @@ impl Shard {
         value[..old.len()].copy_from_slice(old);
         value[old.len()..].fill(0);
         patch.write(value);
-        self.put(place, key.hash, space.location(), now_ms);
+        self.put(place, key.hash(), space.location(), now_ms);
         self.volatile_count += u64::from(attributes.expires_at_ms.is_some());
         self.pay_for(shape.len_bytes());
         Ok(patch.len_bytes as u64)

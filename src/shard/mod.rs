@@ -42,6 +42,7 @@ mod table;
 
 pub use large::Pinned;
 pub use stats::Stats;
+pub use table::Probe;
 
 use compact::Compaction;
 use large::Large;
@@ -102,8 +103,27 @@ pub struct Options {
 pub struct Key<'a> {
     /// The key itself.
     pub bytes: &'a [u8],
+    /// Its hash by the shard's hasher, and what [`Shard::probe`] found, which saves the search.
+    pub probe: Probe,
+}
+
+impl<'a> Key<'a> {
+    /// A key whose slots nobody has looked at.
+    #[inline]
+    #[must_use]
+    pub const fn new(bytes: &'a [u8], hash: KeyHash) -> Self {
+        Self {
+            bytes,
+            probe: Probe::of(hash),
+        }
+    }
+
     /// Its hash by the shard's hasher.
-    pub hash: KeyHash,
+    #[inline]
+    #[must_use]
+    pub const fn hash(self) -> KeyHash {
+        self.probe.hash
+    }
 }
 
 /// What a lookup found; borrows the shard.
@@ -210,17 +230,15 @@ impl Shard {
     #[inline]
     #[must_use]
     pub fn key<'a>(&self, bytes: &'a [u8]) -> Key<'a> {
-        Key {
-            bytes,
-            hash: self.hasher.hash(bytes),
-        }
+        Key::new(bytes, self.hasher.hash(bytes))
     }
 
     /// The value of a key. One whose time has come is removed and counts as absent.
     #[inline]
     pub fn find(&mut self, key: Key<'_>, now_ms: u64) -> Option<Value<'_>> {
         let (place, slot) = self.lookup(key)?;
-        if self.log.record(slot.location()).is_expired(now_ms) {
+        let record = self.log.record(slot.location());
+        if record.is_expired(now_ms) {
             self.expire(place);
             return None;
         }
@@ -243,12 +261,12 @@ impl Shard {
             return self.store_large(key, value, attributes, now_ms);
         }
         let shape = shape_of(key, value.len(), attributes);
-        let place = self.place_for(key.hash, key.bytes)?;
+        let place = self.place_for(key)?;
         let space = self.reserve(shape, Purpose::Write)?;
         shape
             .write(self.fill(&space), key.bytes, attributes.expires_at_ms)
             .copy_from_slice(value);
-        let written = self.put(place, key.hash, space.location(), now_ms);
+        let written = self.put(place, key.hash(), space.location(), now_ms);
         self.volatile_count += u64::from(attributes.expires_at_ms.is_some());
         self.pay_for(shape.len_bytes());
         Ok(written)
@@ -363,11 +381,12 @@ impl Shard {
         self.table.prefetch(hash);
     }
 
-    /// Begins to fetch the record of a key whose bucket has arrived.
+    /// Looks at the slots of a key whose bucket has arrived and begins to fetch its record. What it
+    /// returns, put into the [`Key`], saves the search for the slot.
     #[inline]
-    pub fn prefetch_record(&self, hash: KeyHash) {
-        self.table
-            .candidates(hash, |location| self.region.prefetch(location.offset()));
+    #[must_use]
+    pub fn probe(&self, hash: KeyHash) -> Probe {
+        self.table.probe(hash)
     }
 
     /// Several slots are about to change together: other cores must not read between. May be nested.
@@ -438,7 +457,7 @@ impl Shard {
 
     #[inline]
     fn lookup(&self, key: Key<'_>) -> Option<(Place, Slot)> {
-        self.table.find(key.hash, |location| {
+        self.table.find(key.probe, |location| {
             self.log.record(location).has_key(key.bytes)
         })
     }
@@ -468,10 +487,11 @@ impl Shard {
 
     /// The slot of a key, or an empty one for it. Stays valid until the table splits.
     #[inline]
-    fn place_for(&mut self, hash: KeyHash, bytes: &[u8]) -> Result<Place, OutOfMemory> {
-        if let Some((place, _)) = self.lookup(Key { bytes, hash }) {
+    fn place_for(&mut self, key: Key<'_>) -> Result<Place, OutOfMemory> {
+        if let Some((place, _)) = self.lookup(key) {
             return Ok(place);
         }
+        let hash = key.hash();
         if !self.table.is_crowded(hash)
             && let Some(place) = self.table.vacancy(hash)
         {
@@ -565,7 +585,7 @@ impl Shard {
             .write(target, key.bytes, expires_at_ms)
             .copy_from_slice(record.value());
         self.table
-            .replace(place, Slot::new(key.hash.tag(), space.location()));
+            .replace(place, Slot::new(key.hash().tag(), space.location()));
         self.bury(source);
         self.volatile_count += u64::from(expires_at_ms.is_some());
     }

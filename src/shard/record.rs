@@ -263,29 +263,21 @@ fn expiry_word(expires_at_ms: Option<u64>) -> u64 {
     check << 48 | ms
 }
 
-/// Whether two keys are the same, without a call into the C library: eight bytes at a time, the
-/// last eight overlapping the ones before.
+/// Whether two keys are the same. Up to 16 bytes, without a call into the C library: as two words,
+/// the second overlapping the first.
 #[inline]
 fn same_bytes(one: &[u8], other: &[u8]) -> bool {
-    if one.len() != other.len() {
-        return false;
+    if one.len() != other.len() || one.len() > 2 * WORD {
+        return one == other;
     }
-    let (ones, others) = (one.chunks_exact(WORD), other.chunks_exact(WORD));
-    if one.len() < WORD {
-        return ones.remainder() == others.remainder();
+    let words = |bytes: &[u8]| {
+        let (first, last) = (bytes.first_chunk::<WORD>()?, bytes.last_chunk::<WORD>()?);
+        Some((u64::from_le_bytes(*first), u64::from_le_bytes(*last)))
+    };
+    match (words(one), words(other)) {
+        (Some(one), Some(other)) => one == other,
+        _ => one.iter().eq(other),
     }
-    let last = one.len() - WORD;
-    ones.zip(others)
-        .all(|(one, other)| word(one) == word(other))
-        && word(&one[last..]) == word(&other[last..])
-}
-
-/// The first eight bytes, to compare.
-#[inline]
-fn word(bytes: &[u8]) -> u64 {
-    bytes
-        .first_chunk()
-        .map_or(0, |word| u64::from_le_bytes(*word))
 }
 
 const _: () = assert!(HEADER_LEN_BYTES == RECORD_ALIGN_BYTES);

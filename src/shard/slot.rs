@@ -10,6 +10,8 @@
 //! The word 0 is an empty slot: offset 0 is never handed out. A slot is read and written whole, so
 //! another core sees the old record or the new one and nothing between.
 
+#![expect(unsafe_code, reason = "eight tags are compared in vector registers")]
+
 use crate::hash::TAG_BITS;
 use crate::limits::{BUCKET_SLOT_COUNT, RECORD_ALIGN_BYTES, REGION_LEN_BYTES_MAX};
 
@@ -27,6 +29,9 @@ pub(super) type Bucket = [u64; BUCKET_SLOT_COUNT];
 
 const LOCATION_BITS: u32 = 64 - TAG_BITS;
 const LOCATION_MASK: u64 = (1 << LOCATION_BITS) - 1;
+/// Where the tag is in the upper 32 bits of a slot's word.
+const TAG_SHIFT_OF_UPPER_HALF: u32 = LOCATION_BITS - 32;
+const TAG_OF_UPPER_HALF: u32 = u32::MAX << TAG_SHIFT_OF_UPPER_HALF;
 
 impl Slot {
     pub(super) const EMPTY: Self = Self(0);
@@ -50,6 +55,11 @@ impl Slot {
     pub(super) const fn location(self) -> Location {
         debug_assert!(!self.is_empty());
         Location(self.0 & LOCATION_MASK)
+    }
+
+    /// Where the record would be, whatever the word: something to prefetch.
+    pub(super) const fn offset(self) -> u64 {
+        (self.0 & LOCATION_MASK) * RECORD_ALIGN_BYTES as u64
     }
 
     pub(super) const fn tag(self) -> u32 {
@@ -78,14 +88,54 @@ impl Location {
 /// Bit i is set when slot i of the bucket is taken and has this tag.
 #[inline]
 pub(super) fn tag_matches(bucket: &Bucket, tag: u32) -> u32 {
-    let wanted = u64::from(tag) << LOCATION_BITS;
-    let mut matches = 0;
-    for (index, &word) in bucket.iter().enumerate() {
-        // A word of this tag and a location above 0 lies within (wanted, wanted + MASK].
-        let is_match = word.wrapping_sub(wanted).wrapping_sub(1) < LOCATION_MASK;
-        matches |= u32::from(is_match) << index;
+    let matches = words_tagged(bucket, tag);
+    if tag == 0 {
+        matches & !slot_matches(bucket, Slot::EMPTY)
+    } else {
+        matches
     }
-    matches
+}
+
+/// Bit i is set when the top bits of word i are this tag: four comparisons at a time of the words'
+/// upper halves, with what every x86-64 has.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[expect(
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "bits, not numbers"
+)]
+fn words_tagged(bucket: &Bucket, tag: u32) -> u32 {
+    use std::arch::x86_64::{
+        __m128i, _mm_and_si128, _mm_castps_si128, _mm_castsi128_ps, _mm_cmpeq_epi32,
+        _mm_loadu_si128, _mm_movemask_ps, _mm_set1_epi32, _mm_shuffle_ps,
+    };
+    const UPPER_HALVES: i32 = 0b11_01_11_01;
+    let four = |words: &[u64; 4]| {
+        let pairs = words.as_ptr().cast::<__m128i>();
+        // SAFETY: SSE2 is part of x86-64; four words are two vectors, which need no alignment.
+        unsafe {
+            let low = _mm_castsi128_ps(_mm_loadu_si128(pairs));
+            let high = _mm_castsi128_ps(_mm_loadu_si128(pairs.add(1)));
+            let upper = _mm_castps_si128(_mm_shuffle_ps::<UPPER_HALVES>(low, high));
+            let tags = _mm_and_si128(upper, _mm_set1_epi32(TAG_OF_UPPER_HALF as i32));
+            let wanted = _mm_set1_epi32((tag << TAG_SHIFT_OF_UPPER_HALF) as i32);
+            _mm_movemask_ps(_mm_castsi128_ps(_mm_cmpeq_epi32(tags, wanted))) as u32
+        }
+    };
+    let (fours, _) = bucket.as_chunks::<4>();
+    four(&fours[0]) | four(&fours[1]) << 4
+}
+
+/// Bit i is set when the top bits of word i are this tag.
+#[cfg(not(target_arch = "x86_64"))]
+#[inline]
+fn words_tagged(bucket: &Bucket, tag: u32) -> u32 {
+    let is_tagged = |word: u64| word >> LOCATION_BITS == u64::from(tag);
+    let bits = bucket.iter().enumerate();
+    bits.fold(0, |matches, (index, &word)| {
+        matches | u32::from(is_tagged(word)) << index
+    })
 }
 
 /// Bit i is set when slot i of the bucket holds exactly `slot`.

@@ -96,12 +96,12 @@ impl Shard {
     ) -> Result<Written, OutOfMemory> {
         let mut shape = shape_of(key, RUN_REFERENCE_LEN_BYTES, attributes);
         shape.is_large = true;
-        let place = self.place_for(key.hash, key.bytes)?;
+        let place = self.place_for(key)?;
         let space = self.reserve(shape, Purpose::Write)?;
         shape
             .write(self.fill(&space), key.bytes, attributes.expires_at_ms)
             .copy_from_slice(&run_reference(run));
-        let written = self.put(place, key.hash, space.location(), now_ms);
+        let written = self.put(place, key.hash(), space.location(), now_ms);
         self.volatile_count += u64::from(attributes.expires_at_ms.is_some());
         self.pay_for(shape.len_bytes());
         Ok(written)

@@ -53,6 +53,8 @@ pub(super) struct Table {
     /// What only the owner needs to know of a segment, at the first of its directory entries.
     loads: Vec<Load>,
     blocks: Vec<IndexBlock>,
+    /// Changes whenever a key's place may have: at a split, a merge, a clearing.
+    generation: u32,
     pub(super) segment_count: u64,
     pub(super) split_count: u64,
     pub(super) merge_count: u64,
@@ -68,6 +70,20 @@ pub(super) struct Place {
     /// First directory entry of the segment.
     first: u32,
     is_stash: bool,
+}
+
+/// A key's hash, and what its buckets held when they were looked at ahead of time: the slot that is
+/// the key's if the key is there. Nothing of it is believed without a second look.
+#[derive(Clone, Copy, Debug)]
+pub struct Probe {
+    /// The hash.
+    pub hash: KeyHash,
+    /// The slot's word; 0 if there was no candidate, or no look.
+    word: u64,
+    offset: u64,
+    first: u32,
+    /// Of the table at that time: places move when segments do.
+    generation: u32,
 }
 
 /// One directory entry. Offsets of segments are multiples of 64.
@@ -86,6 +102,24 @@ struct IndexBlock {
     block: BlockIndex,
     /// Bit i: segment i of the block is free.
     free: u32,
+}
+
+impl Probe {
+    /// A hash whose buckets nobody has looked at.
+    #[inline]
+    #[must_use]
+    pub const fn of(hash: KeyHash) -> Self {
+        Self {
+            hash,
+            word: 0,
+            offset: 0,
+            first: 0,
+            generation: 0,
+        }
+    }
+
+    /// Of a command without a key.
+    pub const NONE: Self = Self::of(KeyHash::from_bits(0));
 }
 
 /// Buckets a key can be at home in; the others are the stash.
@@ -128,6 +162,7 @@ impl Table {
             depth: 0,
             loads: Vec::new(),
             blocks: Vec::new(),
+            generation: 0,
             segment_count: 0,
             split_count: 0,
             merge_count: 0,
@@ -143,6 +178,7 @@ impl Table {
         let entry = MappedWord::new(Entry::new(segment, 0, false).0);
         let old = std::mem::replace(&mut self.directory, Box::new([entry]));
         self.depth = 0;
+        self.generation = self.generation.wrapping_add(1);
         self.loads = vec![Load::default()];
         self.publish_directory();
         old
@@ -164,9 +200,38 @@ impl Table {
         limbo.push(&self.region, Retired::Index(old, start));
     }
 
-    /// The place of the key of `hash` for whose location `is_key` says yes.
+    /// The place of the key of `hash` for whose location `is_key` says yes. What `probe` found is
+    /// tried first.
     #[inline]
     pub(super) fn find(
+        &self,
+        probe: Probe,
+        mut is_key: impl FnMut(Location) -> bool,
+    ) -> Option<(Place, Slot)> {
+        if let Some((place, slot)) = self.confirm(probe)
+            && is_key(slot.location())
+        {
+            return Some((place, slot));
+        }
+        self.search(probe.hash, is_key)
+    }
+
+    /// What a probe found, if it is still so.
+    #[inline]
+    fn confirm(&self, probe: Probe) -> Option<(Place, Slot)> {
+        if probe.word == 0 || probe.generation != self.generation {
+            return None;
+        }
+        let place = Place {
+            offset: probe.offset,
+            first: probe.first,
+            is_stash: false,
+        };
+        let slot = self.slot(place);
+        (slot.word() == probe.word).then_some((place, slot))
+    }
+
+    fn search(
         &self,
         hash: KeyHash,
         mut is_key: impl FnMut(Location) -> bool,
@@ -331,17 +396,28 @@ impl Table {
         }
     }
 
-    /// Calls `each` with the locations that may be the key's.
+    /// Looks at the buckets of `hash` and begins to fetch the record that may be the key's. Without
+    /// a branch that depends on what is there: which of two buckets a key is in, nobody can predict.
     #[inline]
-    pub(super) fn candidates(&self, hash: KeyHash, mut each: impl FnMut(Location)) {
-        let (entry, _) = self.entry_of(hash);
-        for bucket in hash.buckets(HOME_BUCKET_COUNT) {
-            let slots = self.bucket(entry.segment(), bucket);
-            let mut matches = tag_matches(&slots, hash.tag());
-            while matches != 0 {
-                each(Slot::from_word(slots[matches.trailing_zeros() as usize]).location());
-                matches &= matches - 1;
-            }
+    pub(super) fn probe(&self, hash: KeyHash) -> Probe {
+        let (entry, first) = self.entry_of(hash);
+        let [home, other] = hash.buckets(HOME_BUCKET_COUNT);
+        let [of_home, of_other] = [home, other]
+            .map(|bucket| tag_matches(&self.bucket(entry.segment(), bucket), hash.tag()));
+        let matches = of_home | of_other << BUCKET_SLOT_COUNT;
+        let is_home = of_home != 0;
+        let bucket = std::hint::select_unpredictable(is_home, home, other);
+        let index = u64::from(matches.trailing_zeros()) % BUCKET_SLOT_COUNT as u64;
+        let offset = bucket_offset(entry.segment(), bucket) + index * 8;
+        let word = self.word(offset).load(Ordering::Relaxed);
+        let word = std::hint::select_unpredictable(matches != 0, word, 0);
+        self.region.prefetch(Slot::from_word(word).offset());
+        Probe {
+            hash,
+            word,
+            offset,
+            first,
+            generation: self.generation,
         }
     }
 

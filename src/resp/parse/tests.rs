@@ -14,17 +14,39 @@ struct Parsed {
     left_bytes: usize,
 }
 
-/// Parses input that arrives up to each of `ends` in turn, in fresh memory each time.
-fn parse_in_pieces(input: &[u8], ends: impl Iterator<Item = usize>, limits: Limits) -> Parsed {
+/// Parses input that arrives up to each of `ends` in turn, in fresh memory each time: with and
+/// without knowing how earlier commands began, which must not matter.
+fn parse_in_pieces(
+    input: &[u8],
+    ends: impl Iterator<Item = usize> + Clone,
+    limits: Limits,
+) -> Parsed {
+    let parsed = parse_knowing_heads(false, input, ends.clone(), limits);
+    assert_eq!(parsed, parse_knowing_heads(true, input, ends, limits));
+    parsed
+}
+
+fn parse_knowing_heads(
+    knows_heads: bool,
+    input: &[u8],
+    ends: impl Iterator<Item = usize>,
+    limits: Limits,
+) -> Parsed {
     let mut parsed = Parsed::default();
     let mut parser = Parser::new();
+    let mut heads: Vec<Head> = Vec::new();
     let mut start = 0;
     for end in ends {
         loop {
             let mut piece = input[start..end].to_vec();
             let mut spans = Vec::new();
-            match parser.next(&mut piece, limits, &mut spans) {
+            let first = piece.first_chunk().copied().filter(|_| knows_heads);
+            let head = first.and_then(|first| heads.iter().find(|head| head.begins(&first)));
+            match parser.next_with(head, &mut piece, limits, &mut spans) {
                 Ok(Step::Command { len_bytes }) => {
+                    if let Some(first) = first {
+                        heads.extend(Head::of(&first, &spans));
+                    }
                     let args = Args::new(&piece, &spans);
                     parsed
                         .commands

@@ -118,3 +118,16 @@ fn integers_are_written_as_the_standard_library_writes_them() {
         );
     }
 }
+
+#[test]
+fn bulks_of_every_short_length_are_written_whole() {
+    for len_bytes in 0..=20 {
+        let bytes: Vec<u8> = (b'a'..).take(len_bytes).collect();
+        let text = reply_in(Protocol::Resp2, |reply| {
+            reply.bulk(&bytes);
+            reply.ok();
+        });
+        let expected = format!(r"${len_bytes}\r\n{}\r\n+OK\r\n", bytes.escape_ascii());
+        assert_eq!(text, expected);
+    }
+}

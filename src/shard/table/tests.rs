@@ -60,7 +60,7 @@ impl Fixture {
         let hash = KeyHash::from_bits(hash);
         let found = self
             .table
-            .find(hash, |candidate| candidate == location)
+            .find(Probe::of(hash), |candidate| candidate == location)
             .map(|found| found.0);
         assert_eq!(found, self.table.find_location(hash, location));
         found

@@ -1,0 +1,316 @@
+//! Commands parsed ahead of the one that runs, so that the memory they need is on its way.
+//!
+//! ```text
+//!   executed │ probed: record on its way │ parsed: bucket on its way │ not parsed
+//!            └──► next to run            └──► next to probe          └──► next to parse
+//! ```
+//!
+//! A lookup waits for two cache lines that are rarely in any cache: the bucket, then the record. A
+//! core keeps ten and more such misses in flight. So commands are parsed a window ahead, which asks
+//! for their buckets; half a window ahead the bucket is looked at, which asks for the record; and the
+//! window slides by one command at a time, so that the misses in flight never drain.
+
+use super::input::Input;
+use crate::command::{Row, Scope, lookup};
+use crate::hash::{Hasher, KeyHash, cluster_slot, shard_of_slot};
+use crate::limits::{
+    LARGE_VALUE_LEN_BYTES_MIN, POOLED_SPAN_COUNT_MAX, PROBE_COMMAND_COUNT, WINDOW_COMMAND_COUNT,
+};
+use crate::resp::{Args, Head, Limits, ProtocolError, Span, Step};
+use crate::shard::{Probe, Shard};
+
+/// Commands that were parsed and not executed yet.
+pub(super) struct Window {
+    /// Command number n is at `n % WINDOW_COMMAND_COUNT`.
+    ring: [Parsed; WINDOW_COMMAND_COUNT],
+    /// How many commands have come so far: `executed <= probed <= parsed`.
+    executed: usize,
+    probed: usize,
+    parsed: usize,
+    /// Of commands not executed, and of some that were.
+    spans: Vec<Span>,
+    /// Spans that came before the first of `spans`.
+    spans_dropped: usize,
+    heads: Heads,
+    /// Whether the input holds no whole command more.
+    is_starved: bool,
+    /// What stands behind the last command instead of another one.
+    pub(super) error: Option<ProtocolError>,
+}
+
+/// One parsed command.
+#[derive(Clone, Copy)]
+pub(super) struct Parsed {
+    /// None: no such command, or arguments it does not take; looked up again for the error.
+    pub(super) row: Option<&'static Row>,
+    /// Of the key that decides the owner.
+    pub(super) probe: Probe,
+    pub(super) len_bytes: usize,
+    span_start: usize,
+    span_count: u32,
+    /// The core whose shard has that key.
+    pub(super) owner: u16,
+}
+
+/// How keys find their core.
+pub(super) struct Placement {
+    pub(super) hasher: Hasher,
+    pub(super) shard_count: u16,
+}
+
+impl Placement {
+    /// The hash and the owner of `key`.
+    #[inline]
+    pub(super) fn of(&self, key: &[u8]) -> (KeyHash, u16) {
+        (self.hasher.hash(key), self.owner(key))
+    }
+
+    /// The core whose shard has `key`.
+    #[inline]
+    pub(super) fn owner(&self, key: &[u8]) -> u16 {
+        if self.shard_count == 1 {
+            0
+        } else {
+            shard_of_slot(cluster_slot(key), self.shard_count)
+        }
+    }
+}
+
+/// Rows by how their commands began, of those that came last: a pipeline repeats itself.
+#[derive(Default)]
+struct Heads([Option<(Head, &'static Row)>; HEAD_COUNT]);
+
+/// Kinds of commands that one pipeline mixes, with room to spare.
+const HEAD_COUNT: usize = 16;
+
+impl Heads {
+    /// The row of the command that `input` begins with, if one like it was seen lately.
+    #[inline]
+    fn find(&self, input: &[u8; Head::LEN_BYTES_MAX]) -> Option<&(Head, &'static Row)> {
+        let known = self.0[Self::place(input)].as_ref()?;
+        known.0.begins(input).then_some(known)
+    }
+
+    fn remember(&mut self, input: &[u8; Head::LEN_BYTES_MAX], spans: &[Span], row: &'static Row) {
+        if let Some(head) = Head::of(input, spans) {
+            self.0[Self::place(input)] = Some((head, row));
+        }
+    }
+
+    /// By the number of arguments and the first letter of the name.
+    #[inline]
+    fn place(input: &[u8; Head::LEN_BYTES_MAX]) -> usize {
+        usize::from(input[1] ^ input[8]) % HEAD_COUNT
+    }
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Self {
+            ring: [Parsed::default(); WINDOW_COMMAND_COUNT],
+            executed: 0,
+            probed: 0,
+            parsed: 0,
+            spans: Vec::new(),
+            spans_dropped: 0,
+            heads: Heads::default(),
+            is_starved: false,
+            error: None,
+        }
+    }
+}
+
+impl Window {
+    /// More input may have come.
+    pub(super) fn begin(&mut self) {
+        self.is_starved = false;
+    }
+
+    /// Parses and probes as far ahead as the window reaches: one command of each, once it is full.
+    #[inline]
+    pub(super) fn slide(
+        &mut self,
+        input: &mut Input,
+        limits: Limits,
+        placement: &Placement,
+        here: (u16, &Shard),
+    ) {
+        // Who has yet to authenticate may be allowed more after the next command.
+        let width = if limits.is_authenticated {
+            WINDOW_COMMAND_COUNT
+        } else {
+            1
+        };
+        while self.parsed - self.executed < width && !self.is_starved {
+            self.parse(input, limits, placement, here);
+        }
+        let probe_end = self.parsed.min(self.executed + PROBE_COMMAND_COUNT);
+        while self.probed < probe_end {
+            let parsed = &mut self.ring[self.probed % WINDOW_COMMAND_COUNT];
+            if parsed.owner == here.0 {
+                parsed.probe = here.1.probe(parsed.probe.hash);
+            }
+            self.probed += 1;
+        }
+    }
+
+    #[inline]
+    fn parse(
+        &mut self,
+        input: &mut Input,
+        limits: Limits,
+        placement: &Placement,
+        here: (u16, &Shard),
+    ) {
+        let span_start = self.spans.len();
+        let start = input.parsed();
+        // An argument count that was allowed may not be before authentication.
+        let first = input.unparsed().first_chunk().copied();
+        let known = match &first {
+            Some(first) if limits.is_authenticated => self.heads.find(first),
+            _ => None,
+        };
+        let known_row = known.map(|known| known.1);
+        match input.parse(known.map(|known| &known.0), limits, &mut self.spans) {
+            Ok(Step::Command { len_bytes }) => {
+                let command = input.buffer().received(start, start + len_bytes);
+                let spans = &self.spans[span_start..];
+                let args = Args::new(command, spans);
+                let row = match known_row {
+                    Some(row) => Some(row),
+                    None => {
+                        let row = lookup(args).ok();
+                        if let (Some(first), Some(row)) = (first, row) {
+                            self.heads.remember(&first, spans, row);
+                        }
+                        row
+                    }
+                };
+                let mut parsed = Parsed::new(row, args, len_bytes, placement);
+                parsed.span_start = self.spans_dropped + span_start;
+                if parsed.owner == here.0 {
+                    here.1.prefetch_bucket(parsed.probe.hash);
+                }
+                self.push(parsed);
+            }
+            Ok(Step::Empty { len_bytes }) => self.push(Parsed {
+                len_bytes,
+                ..Parsed::default()
+            }),
+            Ok(Step::Incomplete { .. }) => self.is_starved = true,
+            Err(error) => {
+                self.is_starved = true;
+                self.error = Some(error);
+            }
+        }
+    }
+
+    #[inline]
+    fn push(&mut self, parsed: Parsed) {
+        self.ring[self.parsed % WINDOW_COMMAND_COUNT] = parsed;
+        self.parsed += 1;
+        if self.spans.len() >= SPANS_KEPT_COUNT_MAX {
+            self.drop_spans();
+        }
+    }
+
+    /// Forgets the spans of executed commands.
+    #[cold]
+    fn drop_spans(&mut self) {
+        let first = self
+            .front()
+            .map_or(self.spans_dropped, |parsed| parsed.span_start);
+        self.spans.drain(..first - self.spans_dropped);
+        self.spans.shrink_to(POOLED_SPAN_COUNT_MAX);
+        self.spans_dropped = first;
+    }
+
+    /// The next command to execute.
+    #[inline]
+    pub(super) fn front(&self) -> Option<&Parsed> {
+        (self.executed < self.parsed).then(|| &self.ring[self.executed % WINDOW_COMMAND_COUNT])
+    }
+
+    /// Passes over the command that [`Window::front`] showed.
+    #[inline]
+    pub(super) fn pass(&mut self) {
+        self.executed += 1;
+        // A command that ran before its turn to be probed is not probed any more.
+        self.probed = self.probed.max(self.executed);
+    }
+
+    /// Whether every command was passed.
+    pub(super) fn is_empty(&self) -> bool {
+        self.executed == self.parsed && self.error.is_none()
+    }
+
+    /// Where the arguments of `parsed` lie, from its first byte on.
+    #[inline]
+    pub(super) fn spans(&self, parsed: &Parsed) -> &[Span] {
+        let start = parsed.span_start - self.spans_dropped;
+        &self.spans[start..start + parsed.span_count as usize]
+    }
+
+    /// Forgets what was not executed.
+    pub(super) fn clear(&mut self) {
+        self.spans.clear();
+        self.spans.shrink_to(POOLED_SPAN_COUNT_MAX);
+        (self.executed, self.probed, self.parsed) = (0, 0, 0);
+        self.spans_dropped = 0;
+        self.error = None;
+    }
+}
+
+/// Spans after which those of executed commands are forgotten: a few cache lines.
+const SPANS_KEPT_COUNT_MAX: usize = 8 * WINDOW_COMMAND_COUNT;
+
+impl Default for Parsed {
+    /// A blank line or an empty array: nothing to execute.
+    fn default() -> Self {
+        Self {
+            row: None,
+            probe: Probe::NONE,
+            len_bytes: 0,
+            span_start: 0,
+            span_count: 0,
+            owner: u16::MAX,
+        }
+    }
+}
+
+impl Parsed {
+    #[inline]
+    fn new(
+        row: Option<&'static Row>,
+        args: Args<'_>,
+        len_bytes: usize,
+        placement: &Placement,
+    ) -> Self {
+        let (hash, owner) = match row {
+            Some(row) if row.scope == Scope::Owner => {
+                placement.of(args.get(usize::from(row.keys.first)))
+            }
+            _ => (KeyHash::from_bits(0), u16::MAX),
+        };
+        Self {
+            row,
+            probe: Probe::of(hash),
+            len_bytes,
+            span_start: 0,
+            span_count: u32::try_from(args.len()).expect("arguments are bounded"),
+            owner,
+        }
+    }
+
+    /// Whether it is a blank line or an empty array: nothing to execute.
+    #[inline]
+    pub(super) fn is_nothing(&self) -> bool {
+        self.span_count == 0
+    }
+
+    /// Whether it runs on the shard of `core`, and its arguments are nothing out of the ordinary.
+    #[inline]
+    pub(super) fn is_plain(&self, core: u16) -> bool {
+        self.owner == core && self.len_bytes < LARGE_VALUE_LEN_BYTES_MIN
+    }
+}
