@@ -44,6 +44,8 @@ pub const BLOCKS_PER_SHARD_WANTED: usize = 64;
 pub const COMPACTION_RESERVE_BLOCKS: usize = 2;
 /// Records and large values start at multiples of this; a slot's location counts in it.
 pub const RECORD_ALIGN_BYTES: usize = 8;
+/// Length of a record at least, so that each starts in a unit of its own.
+pub const RECORD_LEN_BYTES_MIN: usize = 2 * RECORD_ALIGN_BYTES;
 /// Slots of one table segment.
 pub const SEGMENT_SLOT_COUNT: usize = 16_384;
 /// Slots of one bucket: one cache line.
@@ -75,7 +77,7 @@ pub const LARGE_EXTENT_GROWTH: u64 = 8;
 /// no record fits into. Longer values are large values, longer keys get a run of their own.
 pub const RECORDS_PER_BLOCK_MIN: usize = 8;
 /// Dead bytes the log tolerates, in percent of everything live: memory against compaction's CPU.
-pub const LOG_SLACK_PERCENT_DEFAULT: u32 = 20;
+pub const LOG_SLACK_PERCENT_DEFAULT: u32 = 25;
 /// Dead blocks the log tolerates beyond the percentage, so that a small shard need not compact.
 pub const LOG_SLACK_BLOCKS: u64 = 8;
 /// Work one write may do for compaction at once, in nanoseconds as `compact` estimates them.

@@ -27,6 +27,7 @@ use std::sync::Arc;
 use crate::limits::{COMPACTION_RESERVE_BLOCKS, RECORDS_PER_BLOCK_MIN};
 use crate::region::{BlockIndex, Region};
 
+use super::marks::Marks;
 use super::record::Record;
 use super::slot::Location;
 
@@ -46,6 +47,8 @@ pub(super) struct Log {
     /// for the live records of compaction's victim, whose block will be the reserve again.
     write_end: u64,
     reserve: Vec<BlockIndex>,
+    /// Of the last retired block, for the next one.
+    spare_marks: Option<Marks>,
     /// Blocks with records, the active one included.
     block_count: u64,
     live_bytes: u64,
@@ -71,8 +74,10 @@ pub(super) enum Purpose {
 }
 
 /// What the log knows of one of its blocks. All zero: none of its blocks.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct BlockState {
+    /// Which of its records are dead.
+    dead: Marks,
     used_bytes: u32,
     dead_bytes: u32,
     previous: Link,
@@ -104,6 +109,7 @@ impl Log {
             end: 0,
             write_end: 0,
             reserve,
+            spare_marks: None,
             block_count: 0,
             live_bytes: 0,
             dead_bytes: 0,
@@ -182,7 +188,9 @@ impl Log {
         let block = self.region.block_of(location.offset());
         self.live_bytes -= len_bytes as u64;
         self.dead_bytes += len_bytes as u64;
+        let start = self.region.block_start(block);
         let state = &mut self.blocks[block.get()];
+        state.dead.mark(offset_within(start, location));
         let before = state.dead_bytes;
         state.dead_bytes += u32_of(len_bytes as u64);
         let is_sealed = state.is_sealed;
@@ -221,6 +229,14 @@ impl Log {
         )
     }
 
+    /// Whether the record at `location` of `block` is dead.
+    #[inline]
+    pub(super) fn is_record_dead(&self, block: BlockIndex, location: Location) -> bool {
+        let start = self.region.block_start(block);
+        let marks = &self.blocks[block.get()].dead;
+        marks.is_marked(offset_within(start, location))
+    }
+
     /// Whether no record of a block is live.
     pub(super) fn is_dead(&self, block: BlockIndex) -> bool {
         let state = &self.blocks[block.get()];
@@ -233,6 +249,9 @@ impl Log {
         let state = std::mem::take(&mut self.blocks[block.get()]);
         self.dead_bytes -= u64::from(state.dead_bytes);
         self.block_count -= 1;
+        let mut marks = state.dead;
+        marks.clear();
+        self.spare_marks = Some(marks);
     }
 
     /// Takes back a retired block that nobody can be reading: for the reserve, else for the region.
@@ -341,6 +360,10 @@ impl Log {
         if fresh.get() >= self.blocks.len() {
             self.blocks.resize(fresh.get() + 1, BlockState::default());
         }
+        self.blocks[fresh.get()].dead = self
+            .spare_marks
+            .take()
+            .unwrap_or_else(|| Marks::new(u32_of(self.region.block_len_bytes()) as usize));
         self.tail = self.region.block_start(fresh);
         self.end = self.tail + self.region.block_len_bytes();
         self.write_end = if self.reserve.is_empty() { 0 } else { self.end };
@@ -365,7 +388,7 @@ impl Log {
     }
 
     fn unlink(&mut self, block: BlockIndex, class: usize) {
-        let BlockState { previous, next, .. } = self.blocks[block.get()];
+        let &BlockState { previous, next, .. } = &self.blocks[block.get()];
         match self.block_at(previous) {
             Some(previous) => self.blocks[previous.get()].next = next,
             None => self.heads[class] = next,
@@ -394,6 +417,12 @@ impl Log {
 
 fn link_to(block: BlockIndex) -> Link {
     u32_of(block.get() as u64 + 1)
+}
+
+/// Where in a block that starts at `start` a record is.
+#[inline]
+fn offset_within(start: u64, location: Location) -> usize {
+    u32_of(location.offset() - start) as usize
 }
 
 /// Lengths within a block and numbers of blocks fit into 32 bits.

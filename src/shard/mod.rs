@@ -32,6 +32,7 @@ mod extents;
 mod large;
 mod limbo;
 mod log;
+mod marks;
 mod reclaim;
 mod record;
 mod scan;
@@ -48,7 +49,7 @@ use compact::Compaction;
 use large::Large;
 use limbo::{Limbo, Retired};
 use log::{Log, Purpose, Reserved};
-use record::{RUN_REFERENCE_LEN_BYTES, Record, Shape, run_reference};
+use record::{RUN_REFERENCE_LEN_BYTES, Record, Shape, copy, run_reference};
 use slot::{Location, Slot};
 use stage::Staged;
 use table::{Place, SplitError, Table};
@@ -263,9 +264,10 @@ impl Shard {
         let shape = shape_of(key, value.len(), attributes);
         let place = self.place_for(key)?;
         let space = self.reserve(shape, Purpose::Write)?;
-        shape
-            .write(self.fill(&space), key.bytes, attributes.expires_at_ms)
-            .copy_from_slice(value);
+        copy(
+            shape.write(self.fill(&space), key.bytes, attributes.expires_at_ms),
+            value,
+        );
         let written = self.put(place, key.hash(), space.location(), now_ms);
         self.volatile_count += u64::from(attributes.expires_at_ms.is_some());
         self.pay_for(shape.len_bytes());

@@ -10,6 +10,7 @@
 //!   kind         low 4 bits: 1 string, 2 string whose value is a large one (the value is then the
 //!                run's number, u32, and four zero bytes); 0 and the rest are for later types
 //!                bit 4: long lengths follow; bit 5: an expiry word follows; bit 6: raw encoding
+//!   pad          to a multiple of 8, and to 16 at least
 //!   key_len      255 and value_len 65535 when the long lengths (key, value) follow
 //!   expiry word  low 48 bits: unix milliseconds, 0 = none; high 16 bits: a check of those 48
 //! ```
@@ -25,7 +26,7 @@
 use std::marker::PhantomData;
 
 use crate::atomic::{MappedWord, Ordering, word_at};
-use crate::limits::{BULK_LEN_BYTES_MAX, RECORD_ALIGN_BYTES};
+use crate::limits::{BULK_LEN_BYTES_MAX, RECORD_ALIGN_BYTES, RECORD_LEN_BYTES_MIN};
 use crate::region::Region;
 
 use super::slot::Location;
@@ -48,6 +49,7 @@ pub(super) const EXPIRES_AT_MS_MAX: u64 = (1 << 48) - 1;
 
 const HEADER_LEN_BYTES: usize = 8;
 const WORD: usize = 8;
+const LEN_BYTES_OF_TWO_WORDS: usize = 2 * WORD;
 const KIND_STRING: u64 = 1;
 const KIND_LARGE_STRING: u64 = 2;
 const KIND_MASK: u64 = 0xF;
@@ -74,7 +76,12 @@ impl Shape {
 
     /// Bytes of the whole record.
     pub(super) const fn len_bytes(self) -> usize {
-        (self.value_start() + self.value_len_bytes).next_multiple_of(RECORD_ALIGN_BYTES)
+        let end = self.value_start() + self.value_len_bytes;
+        if end < RECORD_LEN_BYTES_MIN {
+            RECORD_LEN_BYTES_MIN
+        } else {
+            end.next_multiple_of(RECORD_ALIGN_BYTES)
+        }
     }
 
     const fn header(self) -> u64 {
@@ -116,7 +123,7 @@ impl Shape {
         if self.has_expiry {
             out[at..at + WORD].copy_from_slice(&expiry_word(expires_at_ms).to_le_bytes());
         }
-        out[self.key_start()..self.value_start()].copy_from_slice(key);
+        copy(&mut out[self.key_start()..self.value_start()], key);
         &mut out[self.value_start()..][..self.value_len_bytes]
     }
 }
@@ -263,11 +270,30 @@ fn expiry_word(expires_at_ms: Option<u64>) -> u64 {
     check << 48 | ms
 }
 
+/// Copies a slice to one of the same length. Up to 16 bytes, without a call into the C library.
+#[inline]
+pub(super) fn copy(target: &mut [u8], source: &[u8]) {
+    assert_eq!(target.len(), source.len());
+    let len_bytes = source.len();
+    match len_bytes {
+        WORD..=LEN_BYTES_OF_TWO_WORDS => {
+            let last = len_bytes - WORD;
+            target[..WORD].copy_from_slice(&source[..WORD]);
+            target[last..].copy_from_slice(&source[last..]);
+        }
+        0..WORD => target
+            .iter_mut()
+            .zip(source)
+            .for_each(|(target, source)| *target = *source),
+        _ => target.copy_from_slice(source),
+    }
+}
+
 /// Whether two keys are the same. Up to 16 bytes, without a call into the C library: as two words,
 /// the second overlapping the first.
 #[inline]
 fn same_bytes(one: &[u8], other: &[u8]) -> bool {
-    if one.len() != other.len() || one.len() > 2 * WORD {
+    if one.len() != other.len() || one.len() > LEN_BYTES_OF_TWO_WORDS {
         return one == other;
     }
     let words = |bytes: &[u8]| {

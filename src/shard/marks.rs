@@ -1,0 +1,58 @@
+//! Which records of a block are dead: one bit for each place where a record can start.
+//!
+//! Compaction walks blocks of which most is dead. With the marks it passes over a dead record at the
+//! cost of its header, and looks only live ones up in the table.
+
+use crate::limits::{BLOCK_LEN_BYTES_MAX, RECORD_LEN_BYTES_MIN};
+
+/// The marks of one block: at most 16 KiB, 0.8 % of it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Marks(Box<[u64]>);
+
+impl Marks {
+    /// No mark in a block of `block_len_bytes`.
+    pub(super) fn new(block_len_bytes: usize) -> Self {
+        Self(vec![0; block_len_bytes / RECORD_LEN_BYTES_MIN / BITS].into())
+    }
+
+    /// Takes all marks back.
+    pub(super) fn clear(&mut self) {
+        self.0.fill(0);
+    }
+
+    /// Marks the record that starts at `offset` in the block.
+    #[inline]
+    pub(super) fn mark(&mut self, offset: usize) {
+        let bit = offset / RECORD_LEN_BYTES_MIN;
+        self.0[bit / BITS] |= 1 << (bit % BITS);
+    }
+
+    /// Whether the record that starts at `offset` in the block is marked.
+    #[inline]
+    pub(super) fn is_marked(&self, offset: usize) -> bool {
+        let bit = offset / RECORD_LEN_BYTES_MIN;
+        self.0[bit / BITS] >> (bit % BITS) & 1 != 0
+    }
+}
+
+/// Bits of a word.
+const BITS: usize = 64;
+
+const _: () = assert!(BLOCK_LEN_BYTES_MAX / RECORD_LEN_BYTES_MIN / 8 == 16 << 10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_is_of_one_record() {
+        let mut marks = Marks::new(BLOCK_LEN_BYTES_MAX);
+        let last = BLOCK_LEN_BYTES_MAX - RECORD_LEN_BYTES_MIN;
+        for offset in [0, 24, 1000, last] {
+            assert!(!marks.is_marked(offset));
+            marks.mark(offset);
+            assert!(marks.is_marked(offset));
+        }
+        assert!(!marks.is_marked(RECORD_LEN_BYTES_MIN * 2));
+    }
+}
