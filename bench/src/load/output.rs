@@ -35,7 +35,14 @@ impl Field {
 fn columns(server: &str, options: &Options, outcome: &Outcome) -> Vec<(&'static str, Field)> {
     use Field::{Absent, Text};
     let text = |value: &dyn ToString| Text(value.to_string());
-    let latency = quantiles(&outcome.latency_ns);
+    let latency = quantiles(&outcome.latency_ns).map(|ns| {
+        if outcome.latency_ns.is_empty() {
+            Absent // no batch ended within the measurement
+        } else {
+            Field::number(ns)
+        }
+    });
+    let [p50, p90, p99, p999, p9999, max] = latency;
     let is_open = options.rate.is_some();
     let if_open = |number: u64| {
         if is_open {
@@ -73,12 +80,12 @@ fn columns(server: &str, options: &Options, outcome: &Outcome) -> Vec<(&'static 
             "server_rss_bytes",
             outcome.server_rss_bytes.map_or(Absent, Field::number),
         ),
-        ("latency_p50_ns", Field::number(latency[0])),
-        ("latency_p90_ns", Field::number(latency[1])),
-        ("latency_p99_ns", Field::number(latency[2])),
-        ("latency_p999_ns", Field::number(latency[3])),
-        ("latency_p9999_ns", Field::number(latency[4])),
-        ("latency_max_ns", Field::number(latency[5])),
+        ("latency_p50_ns", p50),
+        ("latency_p90_ns", p90),
+        ("latency_p99_ns", p99),
+        ("latency_p999_ns", p999),
+        ("latency_p9999_ns", p9999),
+        ("latency_max_ns", max),
         (
             "behind_p99_ns",
             if_open(outcome.behind_ns.value_at_quantile(0.99)),
