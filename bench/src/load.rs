@@ -269,9 +269,9 @@ impl Options {
                 format!("memcached takes keys of at most {MEMCACHED_KEY_LEN_BYTES_MAX} bytes"),
             ),
             (
-                is_memcached && !(self.operation == Operation::Ping || self.operation.is_simple()),
+                is_memcached && !self.operation.is_of_memcached(),
                 format!(
-                    "--dialect memcached has get, set, mixed and ping, not {}",
+                    "--dialect memcached has get, set, mixed, mget and ping, not {}",
                     self.operation
                 ),
             ),

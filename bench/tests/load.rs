@@ -34,13 +34,15 @@ enum Fault {
 
 /// A relay for one connection to `server`.
 fn relay(server: SocketAddr, fault: Fault) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("the port it got");
     std::thread::spawn(move || {
-        let (mut client, _) = listener.accept().unwrap();
-        let mut upstream = TcpStream::connect(server).unwrap();
-        let (mut requests, mut to_server) =
-            (client.try_clone().unwrap(), upstream.try_clone().unwrap());
+        let (mut client, _) = listener.accept().expect("the load connects");
+        let mut upstream = TcpStream::connect(server).expect("the server listens");
+        let (mut requests, mut to_server) = (
+            client.try_clone().expect("descriptors"),
+            upstream.try_clone().expect("descriptors"),
+        );
         std::thread::spawn(move || std::io::copy(&mut requests, &mut to_server));
         let (mut buffer, mut passed_bytes) = (vec![0; 4096], 0);
         while let Ok(len) = upstream.read(&mut buffer)
@@ -79,11 +81,11 @@ fn load(server: SocketAddr, arguments: &[&str]) -> Result<Vec<(String, String)>,
         .args(["load", "--server", &server.to_string()])
         .args(arguments)
         .output()
-        .unwrap();
+        .expect("the program starts");
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).into_owned());
     }
-    let text = String::from_utf8(output.stdout).unwrap();
+    let text = String::from_utf8(output.stdout).expect("text");
     let (names, values) = text
         .trim_end()
         .split_once('\n')

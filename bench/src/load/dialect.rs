@@ -11,6 +11,8 @@ use super::keys::write_key;
 use super::values::{ValueLens, write_value};
 
 const CRLF: &[u8] = b"\r\n";
+/// Ends memcached's list of the values that were found.
+const MEMCACHED_END: &[u8] = b"END\r\n";
 
 /// A protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +84,17 @@ impl Content {
         write_value(out, key, len_bytes);
         out.extend_from_slice(CRLF);
     }
+
+    fn memcached_value(&self, out: &mut Vec<u8>, command: &Command<'_>, key: u64) {
+        let len_bytes = self.value_lens.of(key);
+        out.extend_from_slice(b"VALUE ");
+        self.key(out, command, key);
+        out.extend_from_slice(b" 0 ");
+        decimal(out, len_bytes as u64);
+        out.extend_from_slice(CRLF);
+        write_value(out, key, len_bytes);
+        out.extend_from_slice(CRLF);
+    }
 }
 
 impl Dialect {
@@ -107,14 +120,14 @@ impl Dialect {
                 }
             }
             (Self::Memcached, Command::Get(key)) => {
-                let len_bytes = content.value_lens.of(*key);
-                out.extend_from_slice(b"VALUE ");
-                content.key(out, command, *key);
-                out.extend_from_slice(b" 0 ");
-                decimal(out, len_bytes as u64);
-                out.extend_from_slice(CRLF);
-                write_value(out, *key, len_bytes);
-                out.extend_from_slice(b"\r\nEND\r\n");
+                content.memcached_value(out, command, *key);
+                out.extend_from_slice(MEMCACHED_END);
+            }
+            (Self::Memcached, Command::Mget(keys)) => {
+                for key in *keys {
+                    content.memcached_value(out, command, *key);
+                }
+                out.extend_from_slice(MEMCACHED_END);
             }
             (Self::Memcached, Command::Set(..)) => out.extend_from_slice(b"STORED\r\n"),
             (Self::Memcached, _) => out.extend_from_slice(b"MN\r\n"),
@@ -123,8 +136,8 @@ impl Dialect {
 
     /// Whether the dialect has this command.
     pub(crate) fn speaks(self, command: &Command<'_>) -> bool {
-        use Command::{Get, Ping, Set};
-        self == Self::Resp || matches!(command, Ping | Get(_) | Set(..))
+        use Command::{Get, Mget, Ping, Set};
+        self == Self::Resp || matches!(command, Ping | Get(_) | Set(..) | Mget(_))
     }
 
     /// Bytes of the first reply of `bytes`; none while it is not all there.
@@ -150,7 +163,44 @@ impl Dialect {
     pub(crate) fn is_miss(self, reply: &[u8]) -> bool {
         match self {
             Self::Resp => matches!(reply, b"$-1\r\n" | b"_\r\n"),
-            Self::Memcached => reply == b"END\r\n",
+            Self::Memcached => reply == MEMCACHED_END,
+        }
+    }
+
+    /// How many keys a whole reply lacks that are in the one expected; none if it differs from
+    /// that in any other way.
+    pub(crate) fn missed_count(self, expected: &[u8], reply: &[u8]) -> Option<u64> {
+        let (mut due, mut found, mut missed_count) = (expected, reply, 0);
+        if self == Self::Resp && expected.starts_with(b"*") {
+            let (due_line, found_line) = (line_len(due)?, line_len(found)?);
+            if due[..due_line] != found[..found_line] {
+                return None;
+            }
+            (due, found) = (&due[due_line..], &found[found_line..]);
+        }
+        while !due.is_empty() {
+            let (due_value, due_rest) = due.split_at(self.value_len(due)?);
+            if let Some(rest) = found.strip_prefix(due_value) {
+                found = rest;
+            } else if self == Self::Resp {
+                let (found_value, rest) = found.split_at(self.value_len(found)?);
+                if !self.is_miss(found_value) {
+                    return None;
+                }
+                (found, missed_count) = (rest, missed_count + 1);
+            } else {
+                missed_count += 1; // memcached lists what it has
+            }
+            due = due_rest;
+        }
+        found.is_empty().then_some(missed_count)
+    }
+
+    /// Bytes of the first value of a list, or of what ends it.
+    fn value_len(self, bytes: &[u8]) -> Option<usize> {
+        match self {
+            Self::Resp => resp_reply_len(bytes).ok()?,
+            Self::Memcached => memcached_value_len(bytes).ok()?,
         }
     }
 }
@@ -207,6 +257,13 @@ fn memcached_request(out: &mut Vec<u8>, command: &Command<'_>, content: &Content
             out.extend_from_slice(b"get ");
             content.key(out, command, *key);
         }
+        Command::Mget(keys) => {
+            out.extend_from_slice(b"get");
+            for key in *keys {
+                out.push(b' ');
+                content.key(out, command, *key);
+            }
+        }
         Command::Set(key, ttl_seconds) => {
             let len_bytes = content.value_lens.of(*key);
             out.extend_from_slice(b"set ");
@@ -251,7 +308,7 @@ fn resp_reply_len(bytes: &[u8]) -> Result<Option<usize>, String> {
         b'+' | b'-' | b':' | b'_' | b',' | b'#' => Ok(Some(line_len)),
         b'$' => Ok(match number(&line[1..])? {
             None => Some(line_len),
-            Some(len_bytes) => ends_at(bytes, line_len + len_bytes, CRLF)?,
+            Some(len_bytes) => ends_at(bytes, line_len + len_bytes)?,
         }),
         b'*' => {
             let mut end = line_len;
@@ -268,6 +325,19 @@ fn resp_reply_len(bytes: &[u8]) -> Result<Option<usize>, String> {
 }
 
 fn memcached_reply_len(bytes: &[u8]) -> Result<Option<usize>, String> {
+    let mut end = 0;
+    while let Some(len_bytes) = memcached_value_len(&bytes[end..])? {
+        let is_listed = bytes[end..].starts_with(b"VALUE ");
+        end += len_bytes;
+        if !is_listed {
+            return Ok(Some(end));
+        }
+    }
+    Ok(None)
+}
+
+/// Bytes of a value with its header, or of a line that is none.
+fn memcached_value_len(bytes: &[u8]) -> Result<Option<usize>, String> {
     let Some(line_len) = line_len(bytes) else {
         return Ok(None);
     };
@@ -277,7 +347,7 @@ fn memcached_reply_len(bytes: &[u8]) -> Result<Option<usize>, String> {
     }
     let len_text = line.rsplit(|byte| *byte == b' ').next().unwrap_or(line);
     let len_bytes = number(len_text)?.ok_or_else(|| unreadable(line))?;
-    ends_at(bytes, line_len + len_bytes, b"\r\nEND\r\n")
+    ends_at(bytes, line_len + len_bytes)
 }
 
 /// Bytes of the first line, its end included.
@@ -298,11 +368,11 @@ fn number(line: &[u8]) -> Result<Option<usize>, String> {
     number.map(Some).ok_or_else(|| unreadable(line))
 }
 
-/// The end of a reply whose data must be followed by `mark`; none while it is not all there.
-fn ends_at(bytes: &[u8], data_end: usize, mark: &[u8]) -> Result<Option<usize>, String> {
-    match bytes.get(data_end..data_end + mark.len()) {
+/// The end of data that a line end must follow; none while it is not all there.
+fn ends_at(bytes: &[u8], data_end: usize) -> Result<Option<usize>, String> {
+    match bytes.get(data_end..data_end + CRLF.len()) {
         None => Ok(None),
-        Some(found) if found == mark => Ok(Some(data_end + mark.len())),
+        Some(found) if found == CRLF => Ok(Some(data_end + CRLF.len())),
         Some(_) => Err(format!(
             "no end where the header of {} puts it",
             shown(bytes)
@@ -382,6 +452,8 @@ mod tests {
             "get k0007\r\n"
         );
         assert_eq!(request(Dialect::Memcached, &Command::Ping), "mn\r\n");
+        let mget = request(Dialect::Memcached, &Command::Mget(&[7, 10]));
+        assert_eq!(mget, "get k0007 k0010\r\n");
         let set = request(Dialect::Memcached, &Command::Set(7, Some(60)));
         assert!(
             set.starts_with("set k0007 0 60 3\r\n") && set.ends_with("\r\n"),
@@ -404,9 +476,10 @@ mod tests {
             ),
         ];
         for dialect in [Dialect::Resp, Dialect::Memcached] {
-            for command in [Command::Get(1), Command::Set(1, None), Command::Ping] {
+            let many = Command::Mget(&[1, 2]);
+            for command in [Command::Get(1), Command::Set(1, None), Command::Ping, many] {
                 let mut out = Vec::new();
-                dialect.reply(&mut out, &command, &content("1..3000"));
+                dialect.reply(&mut out, &command, &content("1..300"));
                 replies.push((dialect, out));
             }
         }

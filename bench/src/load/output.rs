@@ -215,7 +215,7 @@ fn hgrm(outcome: &Outcome) -> String {
         milliseconds(latency.max()),
         latency.len(),
         latency.buckets(),
-        latency.distinct_values() / usize::from(latency.buckets()).max(1),
+        (2 * 10_u32.pow(latency.sigfig().into())).next_power_of_two(),
     );
     text
 }
@@ -306,4 +306,100 @@ impl Outcome {
 )]
 fn float(count: u64) -> f64 {
     count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome() -> Outcome {
+        let mut outcome = Outcome {
+            seconds: 2.0,
+            ..Outcome::empty()
+        };
+        outcome.tally.reply_count = 1000;
+        outcome.server_cpu_ns = Some(90_000);
+        for ns in 1..=1000 {
+            outcome.latency_ns.saturating_record(ns * 1_000_000);
+        }
+        outcome
+    }
+
+    #[test]
+    fn csv_and_json_say_the_same() {
+        let options = Options {
+            rate: Some(500.0),
+            ..Options::default()
+        };
+        let line = csv_line("", &options, &outcome());
+        let header = csv_header();
+        let json = json(&options, &outcome());
+        for (name, value) in header.split(',').zip(line.split(',')).skip(1) {
+            let plain = format!("\"{name}\": {value},");
+            let quoted = format!("\"{name}\": \"{value}\",");
+            let absent = format!("\"{name}\": null,");
+            let is_there = json.contains(&plain) || json.contains(&quoted);
+            assert!(
+                is_there || (value.is_empty() && json.contains(&absent)),
+                "{name}: {value}"
+            );
+        }
+        assert!(line.contains(",500.0,90.0,"), "{line}");
+    }
+
+    #[test]
+    fn what_was_not_measured_is_left_empty() {
+        let line = csv_line("", &Options::default(), &Outcome::empty());
+        assert!(line.ends_with(",,,,,,,,,,0,0"), "{line}");
+    }
+
+    #[test]
+    fn strings_of_json_are_escaped() {
+        assert_eq!(quoted("a\"b\\c\n"), "\"a\\\"b\\\\c\\u000a\"");
+    }
+
+    #[test]
+    fn a_percentile_file_has_the_lines_that_plotters_look_for() {
+        let text = hgrm(&outcome());
+        let mut lines = text.lines();
+        let names: Vec<_> = lines.next().unwrap().split_whitespace().collect();
+        assert_eq!(
+            names,
+            ["Value", "Percentile", "TotalCount", "1/(1-Percentile)"]
+        );
+        let rows: Vec<Vec<f64>> = lines
+            .filter(|line| !line.is_empty() && !line.starts_with('#'))
+            .map(|line| {
+                line.split_whitespace()
+                    .map(|field| field.parse().unwrap())
+                    .collect()
+            })
+            .collect();
+        let median = rows.iter().find(|row| row[1] >= 0.5).unwrap();
+        assert!((499.0..502.0).contains(&median[0]), "{median:?}");
+        let last = rows.last().unwrap();
+        assert_eq!((last.len(), last[2].to_string()), (3, "1000".to_owned()));
+        assert!(
+            rows.windows(2)
+                .all(|pair| pair[0][0] <= pair[1][0] && pair[0][1] <= pair[1][1])
+        );
+        assert!(text.contains("#[Mean    =") && text.contains("Total count    =         1000]"));
+    }
+
+    #[test]
+    fn progress_names_misses_and_errors_only_where_there_are_some() {
+        let mut row = Row {
+            end_s: 3.0,
+            len_s: 1.0,
+            reply_count: 5,
+            latency_ns: [1_000_000; 6],
+            behind_max_ns: 0,
+            miss_count: 0,
+            error_count: 0,
+        };
+        let clean = progress_line(&row);
+        assert!(clean.contains("5 commands/s  p50 1.000 ms") && clean.ends_with("max 1.000 ms"));
+        row.miss_count = 2;
+        assert!(progress_line(&row).ends_with("2 misses"));
+    }
 }

@@ -251,3 +251,85 @@ impl Collector {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    const TALLY: Tally = Tally {
+        reply_count: 10,
+        miss_count: 1,
+        error_count: 0,
+    };
+
+    fn window(until_ns: u64) -> Window {
+        Window {
+            began_at: clock::now(),
+            from_ns: 100,
+            until_ns,
+            interval_ns: 100,
+        }
+    }
+
+    #[test]
+    fn only_what_happens_within_the_window_is_measured() {
+        let (sender, parts) = mpsc::channel();
+        let mut recorder = Recorder::new(window(400), sender);
+        for now_ns in [50, 150, 250, 399, 400] {
+            recorder.roll(now_ns);
+            recorder.count(now_ns, TALLY);
+            recorder.batch(now_ns - 40, now_ns);
+        }
+        // Due within the window, answered after it; due before it; due after it.
+        recorder.answered(390, 1000);
+        recorder.answered(90, 150);
+        recorder.answered(400, 1000);
+        recorder.finish();
+        let mut collector = Collector::new(1, 1.0);
+        for part in parts {
+            collector.take(&part);
+        }
+        let total = &collector.total;
+        assert_eq!(total.tally.reply_count, 30);
+        assert_eq!((total.latency_ns.len(), total.latency_ns.max()), (4, 610));
+        let counts: Vec<_> = collector.rows.iter().map(|row| row.reply_count).collect();
+        assert_eq!(counts, [10, 10, 10]);
+    }
+
+    #[test]
+    fn what_was_never_sent_counts_with_the_time_it_waited() {
+        let (sender, parts) = mpsc::channel();
+        let mut recorder = Recorder::new(window(400), sender);
+        recorder.issued(150, 160);
+        recorder.unsent(300, 400);
+        recorder.finish();
+        let part = parts.recv().unwrap();
+        assert_eq!((part.unsent_count, part.behind_ns.len()), (1, 2));
+        assert_eq!((part.latency_ns.max(), part.behind_ns.min()), (100, 10));
+    }
+
+    #[test]
+    fn an_interval_is_complete_when_every_thread_had_a_part_in_it() {
+        let part = |index| Interval {
+            tally: TALLY,
+            ..Interval::new(index)
+        };
+        let mut collector = Collector::new(2, 1.0);
+        assert!(collector.take(&part(0)).is_none());
+        assert!(collector.take(&part(1)).is_none());
+        let row = collector.take(&part(0)).unwrap();
+        assert_eq!(
+            (row.reply_count, row.end_s.to_string()),
+            (20, "1".to_owned())
+        );
+        collector.finish(1.5);
+        let last = collector.rows.last().unwrap();
+        assert_eq!(
+            (last.reply_count, last.len_s.to_string()),
+            (10, "0.5".to_owned())
+        );
+        assert_eq!(collector.total.tally.reply_count, 30);
+    }
+}

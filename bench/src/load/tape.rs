@@ -88,9 +88,10 @@ impl fmt::Display for Operation {
 }
 
 impl Operation {
-    /// Whether it only reads and writes single values, as every store can.
-    pub(crate) fn is_simple(self) -> bool {
-        matches!(self, Self::Get | Self::Set | Self::Mixed { .. })
+    /// Whether the memcached dialect has it.
+    pub(crate) fn is_of_memcached(self) -> bool {
+        use Operation::{Get, Mget, Mixed, Ping, Set};
+        matches!(self, Get | Set | Mixed { .. } | Mget(_) | Ping)
     }
 
     fn keys_per_command(self) -> usize {
@@ -275,7 +276,13 @@ impl Tape {
     pub(crate) fn whole_replies(&self, place: usize, count: usize, len_bytes: usize) -> usize {
         let ends = &self.replies.ends[place..=(place + count).min(self.len())];
         let limit = ends[0] as usize + len_bytes;
-        ends[1..].partition_point(|end| *end as usize <= limit)
+        // Doubling steps first: after few bytes the answer is near.
+        let mut reach = 1;
+        while reach < ends.len() && ends[reach] as usize <= limit {
+            reach *= 2;
+        }
+        let (near, far) = (reach / 2, reach.min(ends.len()));
+        near + ends[near + 1..far].partition_point(|end| *end as usize <= limit)
     }
 }
 
@@ -306,5 +313,154 @@ impl Stream {
     fn items(&self, place: usize, count: usize) -> &[u8] {
         let last = (place + count).min(self.ends.len() - 1);
         &self.bytes[self.ends[place] as usize..self.ends[last] as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn workload(operation: &str, distribution: &str) -> Workload {
+        Workload {
+            operation: operation.parse().unwrap(),
+            dialect: Dialect::Resp,
+            content: Content {
+                key_len_bytes: 16,
+                value_lens: "3".parse().unwrap(),
+            },
+            distribution: distribution.parse().unwrap(),
+            key_count: 1000,
+            ttl_seconds: None,
+            seed: 7,
+        }
+    }
+
+    fn request(tape: &Tape, place: usize) -> String {
+        String::from_utf8(tape.requests(place, 1).to_vec()).unwrap()
+    }
+
+    #[test]
+    fn operations_are_read_as_they_are_printed() {
+        for text in [
+            "get", "set", "mixed:30", "incr", "del", "set-del", "mget:7", "mset:1", "ping",
+        ] {
+            assert_eq!(text.parse::<Operation>().unwrap().to_string(), text);
+        }
+        for text in [
+            "",
+            "get:1",
+            "mixed:101",
+            "mget:0",
+            "mget:x",
+            "mset:100001",
+            "GET",
+        ] {
+            assert!(text.parse::<Operation>().is_err(), "{text}");
+        }
+        for (text, read) in [("60", "60..60"), ("60..90", "60..90")] {
+            assert_eq!(text.parse::<TtlSeconds>().unwrap().to_string(), read);
+        }
+        for text in ["", "0", "9..3", "1..2..3"] {
+            assert!(text.parse::<TtlSeconds>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_tape_in_order_has_every_key_of_its_part_once() {
+        let tape = Tape::in_order(&workload("set", "uniform"), 998, 2).unwrap();
+        assert_eq!(tape.len(), 2);
+        assert!(
+            request(&tape, 0).starts_with("*3\r\n$3\r\nSET\r\n$16\r\nk000000000000998\r\n$3\r\n")
+        );
+        assert!(request(&tape, 1).contains("k000000000000999"));
+        assert_eq!(tape.replies(0, 2), b"+OK\r\n+OK\r\n");
+    }
+
+    #[test]
+    fn one_seed_gives_one_tape() {
+        let (workload, other) = (
+            workload("mixed:30", "uniform"),
+            workload("mixed:30", "zipfian"),
+        );
+        let tape = Tape::new(&workload, Some(500)).unwrap();
+        let again = Tape::new(&workload, Some(500)).unwrap();
+        assert_eq!(tape.requests(0, 500), again.requests(0, 500));
+        assert_ne!(
+            tape.requests(0, 500),
+            Tape::new(&other, Some(500)).unwrap().requests(0, 500)
+        );
+        let is_set = |place: &usize| request(&tape, *place).contains("SET");
+        let set_count = (0..500).filter(is_set).count();
+        assert!((100..200).contains(&set_count), "{set_count}");
+    }
+
+    #[test]
+    fn a_set_and_the_del_after_it_have_the_same_key() {
+        let tape = Tape::new(&workload("set-del", "uniform"), Some(100)).unwrap();
+        for place in (0..100).step_by(2) {
+            let (set, del) = (request(&tape, place), request(&tape, place + 1));
+            let key = del.split("\r\n").nth(4).unwrap();
+            assert!(
+                set.contains("SET") && del.contains("DEL") && set.contains(key),
+                "{set}{del}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_tape_covers_its_keys_and_a_sequence_exactly_once() {
+        assert_eq!(
+            Tape::new(&workload("get", "sequential"), None)
+                .unwrap()
+                .len(),
+            1000
+        );
+        let tape = Tape::new(&workload("get", "uniform"), None).unwrap();
+        assert_eq!(tape.len() as u64, KEY_COUNT_MIN);
+        let mut long = workload("set", "sequential");
+        long.content.value_lens = "1000000".parse().unwrap();
+        assert!(Tape::new(&long, None).is_err());
+        long.distribution = Distribution::Uniform;
+        assert!((500..550).contains(&Tape::new(&long, None).unwrap().len()));
+    }
+
+    #[test]
+    fn replies_are_counted_when_they_are_whole() {
+        let tape = Tape::new(&workload("get", "uniform"), Some(50)).unwrap();
+        let reply_len = tape.replies(0, 1).len();
+        for (count, len_bytes) in [
+            (50, 0),
+            (50, 1),
+            (50, reply_len),
+            (50, 10 * reply_len - 1),
+            (50, 40 * reply_len),
+            (7, 7 * reply_len),
+            (1, reply_len),
+        ] {
+            assert_eq!(
+                tape.whole_replies(3, count, len_bytes),
+                len_bytes / reply_len
+            );
+        }
+    }
+
+    #[test]
+    fn lifetimes_lie_in_their_range() {
+        let mut workload = workload("set", "uniform");
+        workload.ttl_seconds = Some("60..62".parse().unwrap());
+        let tape = Tape::new(&workload, Some(100)).unwrap();
+        let seconds = |place| {
+            request(&tape, place)
+                .split("\r\n")
+                .nth(10)
+                .unwrap()
+                .parse::<u64>()
+        };
+        let seconds: Vec<_> = (0..100).map(|place| seconds(place).unwrap()).collect();
+        assert!(
+            (60..=62).all(|wanted| seconds.contains(&wanted)),
+            "{seconds:?}"
+        );
+        assert!(seconds.iter().all(|found| (60..=62).contains(found)));
     }
 }
