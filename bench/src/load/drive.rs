@@ -16,12 +16,12 @@ use mio::{Events, Interest, Poll, Token};
 
 use super::connection::{Connection, READ_LEN_BYTES};
 use super::pace::Schedule;
-use super::record::Recorder;
+use super::record::{NS_PER_S, Recorder};
 
 /// How long an event loop waits at most before it looks around.
 const POLL_TIMEOUT: Duration = Duration::from_millis(100);
 /// A server that answers nothing for this long is taken for hung.
-const SILENCE_NS_MAX: u64 = 30_000_000_000;
+const SILENCE_NS_MAX: u64 = 30 * NS_PER_S;
 /// The system wakes a thread up to a millisecond late: what is due sooner is awaited awake.
 const WAKE_NS_MAX: u64 = 2_000_000;
 
@@ -183,7 +183,7 @@ impl<'a> Driver<'a> {
         } else if now_ns - self.heard_at_ns > SILENCE_NS_MAX {
             return Err(format!(
                 "no reply for {} s to {} commands",
-                SILENCE_NS_MAX / 1_000_000_000,
+                SILENCE_NS_MAX / NS_PER_S,
                 self.unanswered_count
             ));
         }

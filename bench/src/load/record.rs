@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::Sender;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
@@ -15,7 +15,7 @@ use crate::clock;
 
 /// Longest time that can be told apart from longer ones: ten minutes.
 const LATENCY_NS_MAX: u64 = 600 * NS_PER_S;
-const NS_PER_S: u64 = 1_000_000_000;
+pub(crate) const NS_PER_S: u64 = 1_000_000_000;
 
 /// Counts times in nanoseconds, to three digits.
 pub(crate) fn histogram() -> Histogram<u64> {
@@ -35,6 +35,12 @@ pub(crate) struct Window {
 impl Window {
     pub(crate) fn now_ns(&self) -> u64 {
         clock::ns_since(self.began_at)
+    }
+
+    /// Its length, if that is known before it ends.
+    pub(crate) fn len_s(&self) -> Option<f64> {
+        let len = Duration::from_nanos(self.until_ns - self.from_ns);
+        (self.until_ns < u64::MAX).then_some(len.as_secs_f64())
     }
 
     pub(crate) fn holds(&self, at_ns: u64) -> bool {

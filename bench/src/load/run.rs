@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
@@ -12,18 +12,16 @@ use super::check::Tally;
 use super::connection::Connection;
 use super::drive::Driver;
 use super::pace::{Arrivals, Schedule};
-use super::record::{Collector, Interval, Recorder, Row, Window};
+use super::record::{Collector, Interval, NS_PER_S, Recorder, Row, Window};
 use super::tape::Tape;
 use crate::usage::{self, ThreadUsage, Usage};
 use crate::{clock, process};
-
-const NS_PER_S: u64 = 1_000_000_000;
 
 /// What a run measured.
 pub(crate) struct Outcome {
     pub(crate) tally: Tally,
     pub(crate) seconds: f64,
-    /// CPU time the server spent, if its process is known.
+    /// CPU time the server spent in that time, if its process is known.
     pub(crate) server_cpu_ns: Option<u64>,
     /// The same for each of its threads, where the kernel tells.
     pub(crate) server_threads: Vec<ThreadUsage>,
@@ -180,7 +178,10 @@ fn measure(
         collect_until(None);
     }
     let (server_after, client_after) = (server_usage()?, usage::cpu_ns_in_ticks(own_pid)?);
-    let seconds = seconds_since(from);
+    let read_s = clock::now().duration_since(from).as_secs_f64();
+    // The system wakes this thread a little late: what was spent is scaled to the window.
+    let seconds = window.len_s().unwrap_or(read_s);
+    let scaled = |ns| scale_ns(ns, seconds / read_s);
     let server_rss_bytes = options.server_pid.map(usage::rss_bytes).transpose()?;
     collect_until(None);
     collector.finish(seconds);
@@ -191,10 +192,10 @@ fn measure(
     Ok(Outcome {
         tally: total.tally,
         seconds,
-        server_cpu_ns: server.as_ref().map(|server| server.cpu_ns),
+        server_cpu_ns: server.as_ref().map(|server| scaled(server.cpu_ns)),
         server_threads: server.map(|server| server.threads).unwrap_or_default(),
         server_rss_bytes,
-        client_cpu_ns: client_after - client_before,
+        client_cpu_ns: scaled(client_after - client_before),
         latency_ns: total.latency_ns,
         behind_ns: total.behind_ns,
         unsent_count: total.unsent_count,
@@ -202,8 +203,14 @@ fn measure(
     })
 }
 
-fn seconds_since(instant: Instant) -> f64 {
-    clock::now().duration_since(instant).as_secs_f64()
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the CPU time of a run is positive and below 2^53 ns"
+)]
+fn scale_ns(ns: u64, factor: f64) -> u64 {
+    (ns as f64 * factor) as u64
 }
 
 /// The next part that a thread hands over; none at `until_ns`, or once every thread has ended.
