@@ -41,6 +41,9 @@ const PIPELINE_MAX: usize = 100_000;
 /// Keys that are set from one tape when all are.
 const PRELOAD_KEY_COUNT: u64 = 1 << 18;
 const PRELOAD_PIPELINE: usize = 1000;
+const PRELOAD_CONNECTION_COUNT_MAX: usize = 16;
+/// Parts of a preload between two lines of progress.
+const PRELOAD_SHOWN_PART_COUNT: u64 = 16;
 /// The longest key that memcached accepts.
 const MEMCACHED_KEY_LEN_BYTES_MAX: usize = 250;
 
@@ -143,11 +146,12 @@ impl Default for Options {
 
 pub(crate) fn main(options: &Options) -> Result<(), String> {
     let is_shown = options.progress || std::io::stderr().is_terminal();
-    let outcome = run_shown(options, &mut |row| {
+    let mut show = |line: &str| {
         if is_shown {
-            eprintln!("{}", output::progress_line(row));
+            eprintln!("{line}");
         }
-    })?;
+    };
+    let outcome = run_shown(options, &mut show)?;
     output::write_files(options, &outcome)?;
     if !options.no_header {
         println!("{}", csv_header());
@@ -165,18 +169,24 @@ pub(crate) fn run(options: &Options) -> Result<Outcome, String> {
     run_shown(options, &mut |_| {})
 }
 
-fn run_shown(options: &Options, show: &mut dyn FnMut(&Row)) -> Result<Outcome, String> {
+/// `show` gets lines for a person who waits.
+fn run_shown(options: &Options, show: &mut dyn FnMut(&str)) -> Result<Outcome, String> {
     options.check()?;
     if options.preload {
-        preload(options)?;
+        preload_shown(options, show)?;
     }
     let tape = Tape::new(&options.workload(), options.count)?;
-    run::run(options, &tape, options.count, show)
+    let mut show_row = |row: &Row| show(&output::progress_line(row));
+    run::run(options, &tape, options.count, &mut show_row)
 }
 
-/// Sends every key in order once over one connection: SETs, or INCRs where counters are measured.
+/// Sends every key once, roughly in order: SETs, or INCRs where counters are measured.
 pub(crate) fn preload(options: &Options) -> Result<(), String> {
     options.check()?;
+    preload_shown(options, &mut |_| {})
+}
+
+fn preload_shown(options: &Options, show: &mut dyn FnMut(&str)) -> Result<(), String> {
     let operation = match options.operation {
         Operation::Incr => Operation::Incr,
         Operation::Ping => return Ok(()),
@@ -184,14 +194,17 @@ pub(crate) fn preload(options: &Options) -> Result<(), String> {
     };
     let options = Options {
         operation,
-        connections: 1,
+        connections: options.connections.min(PRELOAD_CONNECTION_COUNT_MAX),
         threads: 1,
         pipeline: PRELOAD_PIPELINE,
         rate: None,
         ..options.clone()
     };
     let mut done = 0;
-    while done < options.keys {
+    for part in 1.. {
+        if done == options.keys {
+            break;
+        }
         let wanted = PRELOAD_KEY_COUNT.min(options.keys - done);
         let tape = Tape::in_order(&options.workload(), done, wanted)?;
         let count = tape.len() as u64;
@@ -200,6 +213,9 @@ pub(crate) fn preload(options: &Options) -> Result<(), String> {
             return Err("the server refused to be preloaded".to_owned());
         }
         done += count;
+        if part % PRELOAD_SHOWN_PART_COUNT == 0 {
+            show(&format!("{done} of {} keys are there", options.keys));
+        }
     }
     Ok(())
 }

@@ -163,6 +163,31 @@ fn keys_that_are_not_there_are_misses() {
 }
 
 #[test]
+fn a_preload_and_a_counted_sequence_send_every_key_once() {
+    let server = server();
+    let incr = [
+        "--operation",
+        "incr",
+        "--keys",
+        "1000",
+        "--connections",
+        "7",
+    ];
+    let first = ["--keys-distribution", "sequential", "--count", "1"];
+    load(server, &[&incr[..], &["--preload"], &first].concat()).unwrap();
+    let order = ["--keys-distribution", "sequential", "--count", "1000"];
+    load(server, &[&incr[..], &order].concat()).unwrap();
+    // The first key was counted once more, by the run that the preload was for.
+    let mut client = TcpStream::connect(server).unwrap();
+    for key in [1, 499, 500, 999] {
+        write!(client, "GET n{key:015}\r\n").unwrap();
+        let mut reply = [0; 7];
+        client.read_exact(&mut reply).unwrap();
+        assert_eq!(&reply, b"$1\r\n2\r\n", "key {key}");
+    }
+}
+
+#[test]
 fn an_open_loop_counts_from_the_time_a_command_was_due() {
     let fault = Fault::Stall {
         after_bytes: 9 * 500, // about 500 replies, or 250 ms, into the run

@@ -27,11 +27,19 @@ pub(crate) struct Connection<'a> {
     unsent_count: usize,
     /// Commands issued and not yet answered.
     unanswered_count: usize,
+    /// Commands that may still be issued.
+    unissued_count: u64,
 }
 
 impl<'a> Connection<'a> {
-    /// Connects; waits until the server's system has accepted. Begins at `place` of the tape.
-    pub(crate) fn open(address: SocketAddr, tape: &'a Tape, place: usize) -> Result<Self, String> {
+    /// Connects; waits until the server's system has accepted. Begins at `place` of the tape and
+    /// goes on for `unissued_count` commands.
+    pub(crate) fn open(
+        address: SocketAddr,
+        tape: &'a Tape,
+        place: usize,
+        unissued_count: u64,
+    ) -> Result<Self, String> {
         let socket =
             std::net::TcpStream::connect(address).map_err(|error| format!("{address}: {error}"))?;
         socket
@@ -46,13 +54,28 @@ impl<'a> Connection<'a> {
             sent_bytes: 0,
             unsent_count: 0,
             unanswered_count: 0,
+            unissued_count,
         })
     }
 
-    /// Adds the tape's next `count` commands to those that `send` sends.
-    pub(crate) fn issue(&mut self, count: usize) {
+    /// Adds the tape's next commands, at most `wanted_count`, to those that `send` sends; how many.
+    pub(crate) fn issue(&mut self, wanted_count: usize) -> usize {
+        let left_count = usize::try_from(self.unissued_count).unwrap_or(usize::MAX);
+        let count = wanted_count.min(left_count);
+        self.unissued_count -= count as u64;
         self.unsent_count += count;
         self.unanswered_count += count;
+        count
+    }
+
+    /// Whether one more command may be issued while at most `pipeline` are unanswered.
+    pub(crate) fn has_room(&self, pipeline: usize) -> bool {
+        self.unanswered_count < pipeline && self.unissued_count > 0
+    }
+
+    /// Whether every command was issued.
+    pub(crate) fn is_issued(&self) -> bool {
+        self.unissued_count == 0
     }
 
     /// Commands issued and not yet answered.

@@ -34,8 +34,6 @@ pub(crate) struct Driver<'a> {
     recorder: Recorder,
     /// Most unanswered commands of a connection.
     pipeline: usize,
-    /// Commands that this thread may still issue.
-    unissued_count: u64,
     /// Commands issued and not yet answered, on all connections.
     unanswered_count: usize,
     heard_at_ns: u64,
@@ -47,7 +45,6 @@ impl<'a> Driver<'a> {
         mut connections: Vec<Connection<'a>>,
         recorder: Recorder,
         pipeline: usize,
-        unissued_count: u64,
         has_failed: &'a AtomicBool,
     ) -> Result<Self, String> {
         let poll = Poll::new().map_err(|error| error.to_string())?;
@@ -65,7 +62,6 @@ impl<'a> Driver<'a> {
             heard_at_ns: recorder.window.now_ns(),
             recorder,
             pipeline,
-            unissued_count,
             unanswered_count: 0,
             has_failed,
         })
@@ -97,9 +93,7 @@ impl<'a> Driver<'a> {
     fn begin_batch(&mut self, place: usize) -> Result<u64, String> {
         let now_ns = self.recorder.window.now_ns();
         if now_ns < self.recorder.window.until_ns {
-            let count = self.unissued_count.min(self.pipeline as u64);
-            self.unissued_count -= count;
-            self.issue(place, usize::try_from(count).expect("at most a pipeline"));
+            self.issue(place, self.pipeline);
             self.connections[place].send()?;
         }
         Ok(now_ns)
@@ -109,14 +103,14 @@ impl<'a> Driver<'a> {
     pub(crate) fn run_open(mut self, mut schedule: Schedule) -> Result<(), String> {
         let mut due_ns = vec![VecDeque::new(); self.connections.len()];
         let mut turn = 0;
+        let mut is_over = false;
         let until_ns = self.recorder.window.until_ns;
         let mut touched = Vec::new();
         while !self.has_failed() {
             let now_ns = self.recorder.window.now_ns();
             self.recorder.roll(now_ns);
             let mut is_held_back = false;
-            let limit_ns = now_ns.min(until_ns - 1);
-            while self.unissued_count > 0 && schedule.due_ns() <= limit_ns {
+            while !is_over && schedule.due_ns() <= now_ns.min(until_ns - 1) {
                 let Some(place) = self.next_with_room(turn) else {
                     is_held_back = true;
                     break;
@@ -125,25 +119,29 @@ impl<'a> Driver<'a> {
                 self.recorder.issued(schedule.due_ns(), now_ns);
                 due_ns[place].push_back(schedule.due_ns());
                 self.issue(place, 1);
-                self.unissued_count -= 1;
                 touched.push(place);
                 schedule.advance();
             }
             for place in touched.drain(..) {
                 self.connections[place].send()?;
             }
-            if now_ns >= until_ns && self.unissued_count > 0 {
+            if !is_over && now_ns >= until_ns {
                 while schedule.due_ns() < until_ns {
                     self.recorder.unsent(schedule.due_ns(), now_ns);
                     schedule.advance();
                 }
-                self.unissued_count = 0;
+                is_over = true;
             }
-            if self.unissued_count == 0 && self.unanswered_count == 0 {
+            is_over |= is_held_back && self.connections.iter().all(Connection::is_issued);
+            if is_over && self.unanswered_count == 0 {
                 break;
             }
-            let is_idle = self.unissued_count == 0 || is_held_back;
-            let next_ns = if is_idle { u64::MAX } else { schedule.due_ns() };
+            let is_waiting = is_over || is_held_back;
+            let next_ns = if is_waiting {
+                u64::MAX
+            } else {
+                schedule.due_ns()
+            };
             for place in self.wait(time_to_sleep(next_ns, now_ns))? {
                 let (now_ns, count) = self.receive(place)?;
                 for due_ns in due_ns[place].drain(..count) {
@@ -160,12 +158,11 @@ impl<'a> Driver<'a> {
         let count = self.connections.len();
         (turn..turn + count)
             .map(|place| place % count)
-            .find(|place| self.connections[*place].unanswered_count() < self.pipeline)
+            .find(|place| self.connections[*place].has_room(self.pipeline))
     }
 
-    fn issue(&mut self, place: usize, count: usize) {
-        self.connections[place].issue(count);
-        self.unanswered_count += count;
+    fn issue(&mut self, place: usize, wanted_count: usize) {
+        self.unanswered_count += self.connections[place].issue(wanted_count);
     }
 
     /// Waits for events, sends where that is possible again; the connections that have replies.

@@ -13,7 +13,7 @@ use super::connection::Connection;
 use super::drive::Driver;
 use super::pace::{Arrivals, Schedule};
 use super::record::{Collector, Interval, NS_PER_S, Recorder, Row, Window};
-use super::tape::Tape;
+use super::tape::{Operation, Tape};
 use crate::usage::{self, ThreadUsage, Usage};
 use crate::{clock, process};
 
@@ -40,8 +40,9 @@ pub(crate) struct Outcome {
     pub(crate) rows: Vec<Row>,
 }
 
-/// Runs a tape against the server. With `count`, every connection together sends so many commands
-/// and all is measured. `show` sees each interval as it ends.
+/// Runs a tape against the server. With `count`, all connections together send so many commands,
+/// each an equal part, and all is measured; if that is the tape's length, each command is sent
+/// exactly once. `show` sees each interval as it ends.
 pub(crate) fn run(
     options: &Options,
     tape: &Tape,
@@ -54,30 +55,22 @@ pub(crate) fn run(
         .map(process::cpu_list)
         .transpose()?
         .unwrap_or_default();
-    let mut connections = connect(options, tape)?.into_iter();
+    let mut connections = connect(options, tape, count)?.into_iter();
     let window = window(options, count);
     let has_failed = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let (sender, receiver) = mpsc::channel();
         let mut threads = Vec::new();
         for index in 0..options.threads {
-            let own = connections.by_ref().take(share(
-                options.connections as u64,
-                index,
-                options.threads,
-            ));
-            let own: Vec<_> = own.collect();
+            let own_count = part(options.connections, index, options.threads);
+            let own: Vec<_> = connections.by_ref().take(own_count).collect();
             let recorder = Recorder::new(window, sender.clone());
             let cpu = (!cpus.is_empty()).then(|| cpus[index % cpus.len()]);
-            let unissued = count.map_or(u64::MAX, |count| {
-                share(count, index, options.threads) as u64
-            });
             let has_failed = &has_failed;
             threads.push(scope.spawn(move || {
                 let drive = || {
                     cpu.map_or(Ok(()), process::pin)?;
-                    let driver =
-                        Driver::new(own, recorder, options.pipeline, unissued, has_failed)?;
+                    let driver = Driver::new(own, recorder, options.pipeline, has_failed)?;
                     match schedule(options, index) {
                         Some(schedule) => driver.run_open(schedule),
                         None => driver.run_closed(),
@@ -122,14 +115,27 @@ fn schedule(options: &Options, index: usize) -> Option<Schedule> {
     options.rate.map(new)
 }
 
-/// Opens all connections, which begin at different places of the tape. SETs of a pair stay with
-/// their DELs, so places are even.
-fn connect<'a>(options: &Options, tape: &'a Tape) -> Result<Vec<Connection<'a>>, String> {
+/// Opens all connections, each at the beginning of its part of the tape. SETs of a pair stay with
+/// their DELs.
+fn connect<'a>(
+    options: &Options,
+    tape: &'a Tape,
+    count: Option<u64>,
+) -> Result<Vec<Connection<'a>>, String> {
     let address = address(&options.server)?;
+    let pair_len = if options.operation == Operation::SetDel {
+        2
+    } else {
+        1
+    };
     (0..options.connections)
         .map(|index| {
             let place = index * tape.len() / options.connections;
-            Connection::open(address, tape, place & !1)
+            let unissued_count = count.map_or(u64::MAX, |count| {
+                let count = usize::try_from(count).unwrap_or(usize::MAX);
+                part(count, index, options.connections) as u64
+            });
+            Connection::open(address, tape, place / pair_len * pair_len, unissued_count)
         })
         .collect()
 }
@@ -143,11 +149,10 @@ fn address(server: &str) -> Result<SocketAddr, String> {
         .ok_or_else(|| format!("{server}: no such address"))
 }
 
-/// The part of thread `index` in something that all threads share.
-fn share(total: u64, index: usize, thread_count: usize) -> usize {
-    let (index, thread_count) = (index as u64, thread_count as u64);
-    let own = total / thread_count + u64::from(index < total % thread_count);
-    usize::try_from(own).unwrap_or(usize::MAX)
+/// The length of part `index` if `total` is cut into `part_count` equal ones.
+fn part(total: usize, index: usize, part_count: usize) -> usize {
+    let end = |index: usize| total as u128 * index as u128 / part_count as u128;
+    usize::try_from(end(index + 1) - end(index)).expect("no more than the total")
 }
 
 /// Reads what was spent at both ends of the window and collects what the threads hand over.
@@ -232,5 +237,23 @@ fn receive(
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_equal_and_join_where_connections_begin() {
+        for (total, part_count) in [(10, 3), (3, 10), (1000, 7), (usize::MAX, 2)] {
+            let lens: Vec<_> = (0..part_count)
+                .map(|index| part(total, index, part_count))
+                .collect();
+            assert_eq!(lens.iter().sum::<usize>(), total);
+            assert!(lens.iter().max().unwrap() - lens.iter().min().unwrap() <= 1);
+        }
+        assert_eq!(part(10, 0, 3), 10 / 3);
+        assert_eq!(part(10, 0, 3) + part(10, 1, 3), 2 * 10 / 3);
     }
 }

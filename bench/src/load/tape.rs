@@ -21,6 +21,8 @@ const KEY_COUNT_MAX: u64 = 1 << 23;
 const ROUNDS_OF_ALL_KEYS: u64 = 4;
 /// Bytes of requests and replies, at which a tape ends early: long values need fewer commands.
 const TAPE_LEN_BYTES_MAX: usize = 512 << 20;
+/// The same for a sequence, which must be whole.
+const SEQUENCE_LEN_BYTES_MAX: usize = 4 << 30;
 /// Keys that one MGET or MSET may name.
 const KEYS_PER_COMMAND_MAX: usize = 100_000;
 
@@ -161,22 +163,25 @@ pub(crate) struct Tape {
 impl Tape {
     /// Builds the commands of a workload; not many more than `command_count` if that is given.
     pub(crate) fn new(workload: &Workload, command_count: Option<u64>) -> Result<Self, String> {
-        let wanted = match workload.distribution {
-            Distribution::Sequential => workload.key_count,
-            _ => workload.key_count.saturating_mul(ROUNDS_OF_ALL_KEYS),
+        let is_sequence = workload.distribution == Distribution::Sequential;
+        let (key_count, len_bytes_max) = if is_sequence {
+            (workload.key_count, SEQUENCE_LEN_BYTES_MAX)
+        } else {
+            let rounds = workload.key_count.saturating_mul(ROUNDS_OF_ALL_KEYS);
+            (
+                rounds.clamp(KEY_COUNT_MIN, KEY_COUNT_MAX),
+                TAPE_LEN_BYTES_MAX,
+            )
         };
-        let bounded = match workload.distribution {
-            Distribution::Sequential => wanted,
-            _ => wanted.clamp(KEY_COUNT_MIN, KEY_COUNT_MAX),
-        };
-        let commands = bounded.div_ceil(workload.operation.keys_per_command() as u64);
-        let commands = commands.min(command_count.unwrap_or(u64::MAX));
-        let tape = Self::build(workload, 0, commands)?;
-        if workload.distribution == Distribution::Sequential && (tape.len() as u64) < commands {
+        let commands = key_count
+            .div_ceil(workload.operation.keys_per_command() as u64)
+            .min(command_count.unwrap_or(u64::MAX));
+        let tape = Self::build(workload, 0, commands, len_bytes_max)?;
+        if is_sequence && (tape.len() as u64) < commands {
             return Err(format!(
                 "a sequence over {} keys needs more than {} MiB of requests and replies",
                 workload.key_count,
-                TAPE_LEN_BYTES_MAX >> 20
+                SEQUENCE_LEN_BYTES_MAX >> 20
             ));
         }
         Ok(tape)
@@ -192,10 +197,15 @@ impl Tape {
             distribution: Distribution::Sequential,
             ..workload.clone()
         };
-        Self::build(&workload, first_key, command_count)
+        Self::build(&workload, first_key, command_count, TAPE_LEN_BYTES_MAX)
     }
 
-    fn build(workload: &Workload, first_key: u64, command_count: u64) -> Result<Self, String> {
+    fn build(
+        workload: &Workload,
+        first_key: u64,
+        command_count: u64,
+        len_bytes_max: usize,
+    ) -> Result<Self, String> {
         let mut tape = Self {
             dialect: workload.dialect,
             takes_any_integer: workload.operation == Operation::Incr,
@@ -233,7 +243,7 @@ impl Tape {
                 }
             };
             tape.push(&command, &workload.content)?;
-            if tape.requests.bytes.len() + tape.replies.bytes.len() >= TAPE_LEN_BYTES_MAX {
+            if tape.requests.bytes.len() + tape.replies.bytes.len() >= len_bytes_max {
                 break;
             }
         }
@@ -417,10 +427,8 @@ mod tests {
         );
         let tape = Tape::new(&workload("get", "uniform"), None).unwrap();
         assert_eq!(tape.len() as u64, KEY_COUNT_MIN);
-        let mut long = workload("set", "sequential");
+        let mut long = workload("set", "uniform");
         long.content.value_lens = "1000000".parse().unwrap();
-        assert!(Tape::new(&long, None).is_err());
-        long.distribution = Distribution::Uniform;
         assert!((500..550).contains(&Tape::new(&long, None).unwrap().len()));
     }
 
