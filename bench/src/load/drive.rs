@@ -80,7 +80,7 @@ impl<'a> Driver<'a> {
                 }
                 let (now_ns, _) = self.receive(place)?;
                 if self.connections[place].unanswered_count() == 0 {
-                    self.recorder.batch(started_ns[place], now_ns);
+                    self.recorder.answered(started_ns[place], now_ns);
                     started_ns[place] = self.begin_batch(place)?;
                 }
             }

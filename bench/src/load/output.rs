@@ -37,7 +37,7 @@ fn columns(server: &str, options: &Options, outcome: &Outcome) -> Vec<(&'static 
     let text = |value: &dyn ToString| Text(value.to_string());
     let latency = quantiles(&outcome.latency_ns).map(|ns| {
         if outcome.latency_ns.is_empty() {
-            Absent // no batch ended within the measurement
+            Absent // nothing was answered
         } else {
             Field::number(ns)
         }

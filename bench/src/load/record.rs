@@ -118,19 +118,11 @@ impl Recorder {
         }
     }
 
-    /// A batch that began at `start_ns` got its last reply now; it counts if that is measured.
-    pub(crate) fn batch(&mut self, start_ns: u64, now_ns: u64) {
-        if self.window.holds(now_ns) {
-            let took_ns = now_ns - start_ns;
-            self.current.latency_ns.saturating_record(took_ns);
-        }
-    }
-
-    /// A command due at `due_ns` was answered now; it counts if it was due within the window.
-    pub(crate) fn answered(&mut self, due_ns: u64, now_ns: u64) {
-        if self.window.holds(due_ns) {
-            let took_ns = now_ns - due_ns;
-            self.current.latency_ns.saturating_record(took_ns);
+    /// What began or was due at `start_ns` got its last reply now. It counts if it began within
+    /// the window, so that a wait that outlasts the window is not lost.
+    pub(crate) fn answered(&mut self, start_ns: u64, now_ns: u64) {
+        if self.window.holds(start_ns) {
+            self.current.latency_ns.saturating_record(now_ns - start_ns);
         }
     }
 
@@ -286,7 +278,7 @@ mod tests {
         for now_ns in [50, 150, 250, 399, 400] {
             recorder.roll(now_ns);
             recorder.count(now_ns, TALLY);
-            recorder.batch(now_ns - 40, now_ns);
+            recorder.answered(now_ns - 40, now_ns);
         }
         // Due within the window, answered after it; due before it; due after it.
         recorder.answered(390, 1000);
@@ -299,7 +291,7 @@ mod tests {
         }
         let total = &collector.total;
         assert_eq!(total.tally.reply_count, 30);
-        assert_eq!((total.latency_ns.len(), total.latency_ns.max()), (4, 610));
+        assert_eq!((total.latency_ns.len(), total.latency_ns.max()), (5, 610));
         let counts: Vec<_> = collector.rows.iter().map(|row| row.reply_count).collect();
         assert_eq!(counts, [10, 10, 10]);
     }

@@ -83,6 +83,7 @@ pub(crate) fn run(
         }
         drop(sender);
         let measured = measure(options, &window, &receiver, show);
+        has_failed.fetch_or(measured.is_err(), Ordering::Relaxed);
         for thread in threads {
             thread
                 .join()
