@@ -10,6 +10,11 @@ pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
+/// Nanoseconds since an instant.
+pub(crate) fn ns_since(instant: Instant) -> u64 {
+    u64::try_from(now().duration_since(instant).as_nanos()).unwrap_or(u64::MAX)
+}
+
 #[expect(
     clippy::disallowed_methods,
     reason = "a phase of a measurement lasts a given time"

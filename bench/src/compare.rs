@@ -7,10 +7,9 @@ use std::path::{Path, PathBuf};
 
 use argh::FromArgs;
 
-use crate::load::{self, Outcome};
+use crate::load::{self, Operation, Outcome, ValueLens};
 use crate::process::Server;
 use crate::record;
-use crate::workload::Operation;
 
 /// Measure Coremap and redis-server side by side and write a record.
 #[derive(FromArgs)]
@@ -144,21 +143,13 @@ fn peers(options: &Options) -> Result<Vec<Peer>, String> {
 fn load_options(options: &Options, server: &Server) -> load::Options {
     load::Options {
         server: server.address.clone(),
-        operation: Operation::Get,
         keys: options.keys,
-        key_len: 16,
-        value_len: options.value_len,
-        seed: 1,
+        value_len: ValueLens::fixed(options.value_len),
         connections: options.connections,
-        threads: 1,
-        pipeline: 1,
         seconds: options.seconds,
-        warm_up_seconds: 1,
-        count: None,
-        preload: false,
         server_pid: Some(server.pid()),
         cpus: Some(options.client_cpu.to_string()),
-        no_header: true,
+        ..load::Options::default()
     }
 }
 

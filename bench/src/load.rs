@@ -1,343 +1,298 @@
-//! `load`: drives one server with closed-loop batches and prints what it did and cost.
+//! `load`: drives one running server and prints what it did and cost.
 //!
-//! Every thread owns its connections and its event loop; nothing is shared while it runs but one
-//! word that says which phase it is: warm-up, measurement, end. A reply counts if it arrives during
-//! the measurement, a batch's latency if its last reply does. With `--count` there is no warm-up
-//! and everything counts.
+//! A tape of requests and due replies is built first (`tape`, from `keys`, `values`, `dialect`);
+//! then every thread drives its connections along it (`drive`, `connection`), compares every byte
+//! that comes back (`check`) and notes times by interval (`record`); `run` keeps the phases and
+//! reads what the server spent; `output` writes it down. Nothing is shared between threads while
+//! they run.
 
-use std::net::{SocketAddr, ToSocketAddrs};
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::time::Duration;
+mod check;
+mod connection;
+mod dialect;
+mod drive;
+mod keys;
+mod output;
+mod pace;
+mod random;
+mod record;
+mod run;
+mod tape;
+mod values;
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
 
 use argh::FromArgs;
-use hdrhistogram::Histogram;
-use mio::{Events, Interest, Poll, Token};
 
-use crate::client::{Connection, Tally};
-use crate::workload::{Operation, Script, Shape};
-use crate::{clock, process, record};
+pub(crate) use dialect::Dialect;
+pub(crate) use keys::Distribution;
+pub(crate) use output::{csv_header, csv_line};
+pub(crate) use pace::Arrivals;
+pub(crate) use run::Outcome;
+pub(crate) use tape::{Operation, TtlSeconds};
+pub(crate) use values::ValueLens;
 
-const WARM_UP: u8 = 0;
-const MEASURE: u8 = 1;
-const END: u8 = 2;
+use dialect::Content;
+use record::Row;
+use tape::{Tape, Workload};
 
-/// Longest latency that can be told apart from longer ones.
-const LATENCY_US_MAX: u64 = 10 * 60 * 1_000_000;
-/// How long an event loop waits before it looks at the phase again.
-const POLL_TIMEOUT: Duration = Duration::from_millis(100);
-/// A server that answers nothing for this long is taken for hung.
-const SILENCE_MAX: Duration = Duration::from_secs(30);
+/// Commands of a batch, or unanswered on one connection, at most.
+const PIPELINE_MAX: usize = 100_000;
+/// Keys that are set from one tape when all are.
+const PRELOAD_KEY_COUNT: u64 = 1 << 18;
+const PRELOAD_PIPELINE: usize = 1000;
+const PRELOAD_CONNECTION_COUNT_MAX: usize = 16;
+/// Parts of a preload between two lines of progress.
+const PRELOAD_SHOWN_PART_COUNT: u64 = 16;
+/// The longest key that memcached accepts.
+const MEMCACHED_KEY_LEN_BYTES_MAX: usize = 250;
 
-/// Drive a running server and print one CSV line.
+/// Drive a running server and print one CSV line. Without --rate the loop is closed: every
+/// connection sends a batch, waits for all its replies, and sends the next. With --rate it is
+/// open: commands are due at that rate whatever the server does, and latency counts from when
+/// a command was due.
 #[derive(FromArgs, Clone, Debug)]
 #[argh(subcommand, name = "load")]
 pub(crate) struct Options {
-    /// address of the server, host:port
+    /// address of the server, host:port (default 127.0.0.1:6379)
     #[argh(option, default = "String::from(\"127.0.0.1:6379\")")]
     pub(crate) server: String,
-    /// what to send: get, set, ping, mixed or mixed:PERCENT_OF_SETS
+    /// protocol: resp or memcached (default resp)
+    #[argh(option, default = "Dialect::Resp")]
+    pub(crate) dialect: Dialect,
+    /// what to send: get, set, mixed:PERCENT_OF_SETS, incr, del, set-del (in turn on the same
+    /// key), mget:KEYS, mset:KEYS or ping (default get)
     #[argh(option, default = "Operation::Get")]
     pub(crate) operation: Operation,
-    /// number of keys, chosen uniformly
+    /// number of keys (default 1000000)
     #[argh(option, default = "1_000_000")]
     pub(crate) keys: u64,
-    /// bytes of a key
+    /// which of them: uniform, zipfian:EXPONENT or sequential (default uniform)
+    #[argh(option, default = "Distribution::Uniform")]
+    pub(crate) keys_distribution: Distribution,
+    /// bytes of a key (default 16)
     #[argh(option, default = "16")]
     pub(crate) key_len: usize,
-    /// bytes of a value
-    #[argh(option, default = "3")]
-    pub(crate) value_len: usize,
-    /// seed of the choice of keys
+    /// bytes of a value: 3, a range as 16..1024, or several with weights as
+    /// 16:90+1000..2000:10; a key's value is always the same (default 3)
+    #[argh(option, default = "ValueLens::fixed(3)")]
+    pub(crate) value_len: ValueLens,
+    /// lifetime given by every SET: 60, or a range as 60..90
+    #[argh(option)]
+    pub(crate) ttl_seconds: Option<TtlSeconds>,
+    /// seed of every choice (default 1)
     #[argh(option, default = "1")]
     pub(crate) seed: u64,
-    /// number of connections
+    /// number of connections (default 50)
     #[argh(option, default = "50")]
     pub(crate) connections: usize,
-    /// number of threads
+    /// number of threads, which share the connections (default 1)
     #[argh(option, default = "1")]
     pub(crate) threads: usize,
-    /// commands of one batch, from 1 to 100000
+    /// CPUs of the threads, as 1 or 2,3
+    #[argh(option)]
+    pub(crate) cpus: Option<String>,
+    /// commands of one batch, from 1 to 100000; with --rate, commands that may be unanswered
+    /// on one connection (default 100)
     #[argh(option, default = "100")]
     pub(crate) pipeline: usize,
-    /// length of the measurement
+    /// open loop: commands per second on all connections together
+    #[argh(option)]
+    pub(crate) rate: Option<f64>,
+    /// times between the commands of an open loop: even or poisson (default even)
+    #[argh(option)]
+    pub(crate) arrivals: Option<Arrivals>,
+    /// length of the measurement (default 5)
     #[argh(option, default = "5")]
     pub(crate) seconds: u64,
-    /// length of the warm-up
+    /// length of the warm-up (default 1)
     #[argh(option, default = "1")]
     pub(crate) warm_up_seconds: u64,
-    /// send this many commands instead of measuring for a time
+    /// send this many commands, without warm-up, instead of measuring for a time
     #[argh(option)]
     pub(crate) count: Option<u64>,
-    /// set every key once before the run
+    /// send the keys in order once before the run: SETs, or INCRs for incr
     #[argh(switch)]
     pub(crate) preload: bool,
     /// process id of the server, to read its CPU time and memory
     #[argh(option)]
     pub(crate) server_pid: Option<u32>,
-    /// CPUs of the client's threads, as 1 or 2,3
+    /// write the result to this file as JSON too
     #[argh(option)]
-    pub(crate) cpus: Option<String>,
+    pub(crate) json: Option<PathBuf>,
+    /// write all percentiles of the latency, in milliseconds, to this file, as HdrHistogram's
+    /// plotters read them
+    #[argh(option)]
+    pub(crate) hgrm: Option<PathBuf>,
+    /// write the course of the run to this file, one line for each interval
+    #[argh(option)]
+    pub(crate) interval_csv: Option<PathBuf>,
+    /// length of an interval (default 1)
+    #[argh(option, default = "1")]
+    pub(crate) interval_seconds: u64,
+    /// show the course of the run although stderr is not a terminal
+    #[argh(switch)]
+    pub(crate) progress: bool,
     /// leave out the line that names the columns
     #[argh(switch)]
     pub(crate) no_header: bool,
 }
 
-/// What a run measured.
-pub(crate) struct Outcome {
-    pub(crate) tally: Tally,
-    pub(crate) seconds: f64,
-    /// CPU time the server spent, if its process is known.
-    pub(crate) server_cpu_ns: Option<u64>,
-    pub(crate) server_rss_bytes: Option<u64>,
-    /// Microseconds from the first byte of a batch to its last reply.
-    pub(crate) batch_us: Histogram<u64>,
+impl Default for Options {
+    fn default() -> Self {
+        Self::from_args(&["load"], &[]).expect("no option is required")
+    }
 }
 
 pub(crate) fn main(options: &Options) -> Result<(), String> {
-    let outcome = run(options)?;
+    let is_shown = options.progress || std::io::stderr().is_terminal();
+    let mut show = |line: &str| {
+        if is_shown {
+            eprintln!("{line}");
+        }
+    };
+    let outcome = run_shown(options, &mut show)?;
+    output::write_files(options, &outcome)?;
     if !options.no_header {
-        println!("{}", record::CSV_HEADER);
+        println!("{}", csv_header());
     }
-    println!("{}", record::csv_line("", options, &outcome));
+    println!("{}", csv_line("", options, &outcome));
     Ok(())
 }
 
 /// Preloads if asked to, then runs the load.
+///
+/// # Errors
+/// Options that contradict each other, a server that cannot be reached, is silent or answers
+/// wrongly.
 pub(crate) fn run(options: &Options) -> Result<Outcome, String> {
-    if !(1..=100_000).contains(&options.pipeline)
-        || options.connections == 0
-        || options.threads == 0
-    {
-        return Err("pipeline wants 1 to 100000; connections and threads at least 1".to_owned());
-    }
-    if options.preload {
-        preload(options)?;
-    }
-    let script = Script::new(options.operation, options.shape(), options.count)?;
-    measure(options, &script)
+    run_shown(options, &mut |_| {})
 }
 
-/// Sets every key once, over one connection.
+/// `show` gets lines for a person who waits.
+fn run_shown(options: &Options, show: &mut dyn FnMut(&str)) -> Result<Outcome, String> {
+    options.check()?;
+    if options.preload {
+        preload_shown(options, show)?;
+    }
+    let tape = Tape::new(&options.workload(), options.count)?;
+    let mut show_row = |row: &Row| show(&output::progress_line(row));
+    run::run(options, &tape, options.count, &mut show_row)
+}
+
+/// Sends every key once, roughly in order: SETs, or INCRs where counters are measured.
 pub(crate) fn preload(options: &Options) -> Result<(), String> {
-    let script = Script::new(Operation::Preload, options.shape(), None)?;
+    options.check()?;
+    preload_shown(options, &mut |_| {})
+}
+
+fn preload_shown(options: &Options, show: &mut dyn FnMut(&str)) -> Result<(), String> {
+    let operation = match options.operation {
+        Operation::Incr => Operation::Incr,
+        Operation::Ping => return Ok(()),
+        _ => Operation::Set,
+    };
     let options = Options {
-        operation: Operation::Preload,
-        connections: 1,
+        operation,
+        connections: options.connections.min(PRELOAD_CONNECTION_COUNT_MAX),
         threads: 1,
-        pipeline: 1000,
-        count: Some(options.keys),
+        pipeline: PRELOAD_PIPELINE,
+        rate: None,
         ..options.clone()
     };
-    let tally = measure(&options, &script)?.tally;
-    if tally.error_count > 0 {
-        Err("the server refused to be preloaded".to_owned())
-    } else {
-        Ok(())
+    let mut done = 0;
+    for part in 1.. {
+        if done == options.keys {
+            break;
+        }
+        let wanted = PRELOAD_KEY_COUNT.min(options.keys - done);
+        let tape = Tape::in_order(&options.workload(), done, wanted)?;
+        let count = tape.len() as u64;
+        let tally = run::run(&options, &tape, Some(count), &mut |_| {})?.tally;
+        if tally.error_count > 0 {
+            return Err("the server refused to be preloaded".to_owned());
+        }
+        done += count;
+        if part % PRELOAD_SHOWN_PART_COUNT == 0 {
+            show(&format!("{done} of {} keys are there", options.keys));
+        }
     }
+    Ok(())
 }
 
 impl Options {
-    fn shape(&self) -> Shape {
-        Shape {
+    /// What is asked for, without how fast.
+    fn workload(&self) -> Workload {
+        Workload {
+            operation: self.operation,
+            dialect: self.dialect,
+            content: Content {
+                key_len_bytes: self.key_len,
+                value_lens: self.value_len.clone(),
+            },
+            distribution: self.keys_distribution,
             key_count: self.keys,
-            key_len_bytes: self.key_len,
-            value_len_bytes: self.value_len,
+            ttl_seconds: self.ttl_seconds,
             seed: self.seed,
         }
     }
 
-    fn address(&self) -> Result<SocketAddr, String> {
-        let mut found = self
-            .server
-            .to_socket_addrs()
-            .map_err(|error| format!("{}: {error}", self.server))?;
-        found
-            .next()
-            .ok_or_else(|| format!("{}: no such address", self.server))
+    /// Refuses what makes no sense, with a sentence.
+    fn check(&self) -> Result<(), String> {
+        let digit_count = self.keys.to_string().len();
+        let is_memcached = self.dialect == Dialect::Memcached;
+        let sets_lifetimes = matches!(
+            self.operation,
+            Operation::Set | Operation::SetDel | Operation::Mixed { .. }
+        );
+        let complaints = [
+            (
+                !(1..=PIPELINE_MAX).contains(&self.pipeline),
+                format!("--pipeline wants 1 to {PIPELINE_MAX}"),
+            ),
+            (
+                self.threads == 0 || self.connections < self.threads,
+                "--threads wants at least 1, and --connections one for each thread".to_owned(),
+            ),
+            (
+                self.keys == 0 || digit_count >= self.key_len,
+                format!(
+                    "--keys {} does not fit --key-len {}: a key is a letter and {digit_count} \
+                     digits",
+                    self.keys, self.key_len
+                ),
+            ),
+            (
+                self.rate
+                    .is_some_and(|rate| !(rate > 0.0 && rate.is_finite())),
+                "--rate wants commands per second, more than none".to_owned(),
+            ),
+            (
+                self.arrivals.is_some() && self.rate.is_none(),
+                "--arrivals is for open loops: it wants --rate".to_owned(),
+            ),
+            (
+                self.ttl_seconds.is_some() && !sets_lifetimes && !self.preload,
+                format!("--ttl-seconds: {} sets no lifetimes", self.operation),
+            ),
+            (
+                (self.seconds == 0 && self.count.is_none()) || self.interval_seconds == 0,
+                "--seconds and --interval-seconds want at least 1".to_owned(),
+            ),
+            (self.count == Some(0), "--count wants at least 1".to_owned()),
+            (
+                is_memcached && self.key_len > MEMCACHED_KEY_LEN_BYTES_MAX,
+                format!("memcached takes keys of at most {MEMCACHED_KEY_LEN_BYTES_MAX} bytes"),
+            ),
+            (
+                is_memcached && !self.operation.is_of_memcached(),
+                format!(
+                    "--dialect memcached has get, set, mixed, mget and ping, not {}",
+                    self.operation
+                ),
+            ),
+        ];
+        let first = complaints.into_iter().find(|(is_wrong, _)| *is_wrong);
+        first.map_or(Ok(()), |(_, complaint)| Err(complaint))
     }
-}
-
-/// What the threads of one run have in common.
-struct Run<'a> {
-    options: &'a Options,
-    script: &'a Script,
-    address: SocketAddr,
-    phase: AtomicU8,
-    has_failed: AtomicBool,
-}
-
-/// Runs the threads through the phases and reads what the server spent meanwhile.
-fn measure(options: &Options, script: &Script) -> Result<Outcome, String> {
-    let run = Run {
-        options,
-        script,
-        address: options.address()?,
-        phase: AtomicU8::new(if options.count.is_some() {
-            MEASURE
-        } else {
-            WARM_UP
-        }),
-        has_failed: AtomicBool::new(false),
-    };
-    let cpus = options
-        .cpus
-        .as_deref()
-        .map(process::cpu_list)
-        .transpose()?
-        .unwrap_or_default();
-    let server_cpu_ns = || options.server_pid.map(process::cpu_ns).transpose();
-    std::thread::scope(|scope| {
-        let begin_ns = server_cpu_ns()?;
-        let started_at = clock::now();
-        let threads: Vec<_> = (0..options.threads)
-            .map(|index| {
-                let cpu = (!cpus.is_empty()).then(|| cpus[index % cpus.len()]);
-                let run = &run;
-                scope.spawn(move || {
-                    cpu.map_or(Ok(()), process::pin)?;
-                    let outcome = drive(run, index);
-                    run.has_failed.fetch_or(outcome.is_err(), Ordering::Relaxed);
-                    outcome
-                })
-            })
-            .collect();
-        let (begin_ns, started_at) = if options.count.is_none() {
-            wait_unless_failed(&run, options.warm_up_seconds);
-            run.phase.store(MEASURE, Ordering::Relaxed);
-            (server_cpu_ns()?, clock::now())
-        } else {
-            (begin_ns, started_at)
-        };
-        if options.count.is_none() {
-            wait_unless_failed(&run, options.seconds);
-            run.phase.store(END, Ordering::Relaxed);
-        }
-        let timed = options
-            .count
-            .is_none()
-            .then(|| (clock::now(), server_cpu_ns()));
-        let mut tally = Tally::default();
-        let mut batch_us = latency_histogram();
-        for thread in threads {
-            let (counted, latencies) = thread
-                .join()
-                .map_err(|_| "a thread of the client panicked")??;
-            tally.add(counted);
-            batch_us.add(latencies).map_err(|error| error.to_string())?;
-        }
-        let (ended_at, end_ns) = timed.unwrap_or_else(|| (clock::now(), server_cpu_ns()));
-        Ok(Outcome {
-            tally,
-            seconds: ended_at.duration_since(started_at).as_secs_f64(),
-            server_cpu_ns: begin_ns.zip(end_ns?).map(|(begin, end)| end - begin),
-            server_rss_bytes: options.server_pid.map(process::rss_bytes).transpose()?,
-            batch_us,
-        })
-    })
-}
-
-fn wait_unless_failed(run: &Run<'_>, seconds: u64) {
-    let until = clock::now() + Duration::from_secs(seconds);
-    while clock::now() < until && !run.has_failed.load(Ordering::Relaxed) {
-        clock::wait(until.duration_since(clock::now()).min(POLL_TIMEOUT));
-    }
-}
-
-/// One thread: its connections, from the first batch to the last reply.
-fn drive(run: &Run<'_>, index: usize) -> Result<(Tally, Histogram<u64>), String> {
-    let options = run.options;
-    let own = |total: usize| total / options.threads + usize::from(index < total % options.threads);
-    let connection_count = own(options.connections);
-    let mut unsent_count = options
-        .count
-        .map(|count| own(usize::try_from(count).unwrap_or(usize::MAX)));
-    let mut poll = Poll::new().map_err(|error| error.to_string())?;
-    let mut connections = Vec::with_capacity(connection_count);
-    for place in 0..connection_count {
-        // Connections start at different places of the script.
-        let first =
-            (index + place * options.threads) * run.script.command_count() / options.connections;
-        let first = if options.operation == Operation::Preload {
-            0
-        } else {
-            first
-        };
-        let mut connection = Connection::open(run.address, run.script, first, options.value_len)?;
-        poll.registry()
-            .register(
-                &mut connection.socket,
-                Token(place),
-                Interest::READABLE | Interest::WRITABLE,
-            )
-            .map_err(|error| error.to_string())?;
-        connections.push(connection);
-    }
-    let mut busy_count = 0;
-    for connection in &mut connections {
-        busy_count += usize::from(begin(run, connection, &mut unsent_count)?);
-    }
-    let mut tally = Tally::default();
-    let mut batch_us = latency_histogram();
-    let mut events = Events::with_capacity(connection_count.max(1));
-    let mut heard_at = clock::now();
-    while busy_count > 0 {
-        match poll.poll(&mut events, Some(POLL_TIMEOUT)) {
-            Err(error) if error.kind() != std::io::ErrorKind::Interrupted => {
-                return Err(error.to_string());
-            }
-            _ if events.is_empty() && clock::now().duration_since(heard_at) > SILENCE_MAX => {
-                return Err(format!(
-                    "no reply for {SILENCE_MAX:?} on {busy_count} busy connections"
-                ));
-            }
-            _ => {}
-        }
-        for event in &events {
-            heard_at = clock::now();
-            let connection = &mut connections[event.token().0];
-            if event.is_writable() {
-                connection.send()?;
-            }
-            while connection.batch_len() > 0 {
-                let took = connection.receive()?;
-                let counted = connection.take_counted();
-                let is_measured = run.phase.load(Ordering::Relaxed) == MEASURE;
-                if is_measured {
-                    tally.add(counted);
-                }
-                let Some(took) = took else { break };
-                if is_measured {
-                    batch_us.saturating_record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
-                }
-                if !begin(run, connection, &mut unsent_count)? {
-                    busy_count -= 1;
-                }
-            }
-        }
-    }
-    Ok((tally, batch_us))
-}
-
-/// Begins a connection's next batch; false if there is nothing more to send.
-fn begin(
-    run: &Run<'_>,
-    connection: &mut Connection<'_>,
-    unsent_count: &mut Option<usize>,
-) -> Result<bool, String> {
-    let is_over =
-        run.phase.load(Ordering::Relaxed) == END || run.has_failed.load(Ordering::Relaxed);
-    let wanted = if is_over {
-        0
-    } else {
-        unsent_count.unwrap_or(usize::MAX).min(run.options.pipeline)
-    };
-    connection.begin(wanted)?;
-    if let Some(count) = unsent_count {
-        *count -= connection.batch_len();
-    }
-    Ok(connection.batch_len() > 0)
-}
-
-fn latency_histogram() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, LATENCY_US_MAX, 3).expect("these bounds are valid")
 }

@@ -4,22 +4,17 @@
 //! - `compare` starts Coremap and redis-server in turn on the same core, measures both with the
 //!   same load and writes a record: summary, raw lines, command and machine.
 //!
-//! The path of a measurement: `workload` builds the requests, `client` moves bytes over
-//! non-blocking sockets and checks every reply, `load` runs the threads and their phases,
-//! `process` starts servers and reads what they cost, `record` writes it down.
-//!
-//! Not here: open-loop load (latency at a fixed rate). This load is closed: a connection sends
-//! its next batch when the last reply of the one before has arrived, so its latencies say what
-//! a batch took, not what a queue of users would have seen.
+//! The path of a measurement: `load` builds the requests, drives them through its connections in
+//! a closed or an open loop and checks every reply; `process` starts servers, `usage` reads what
+//! they cost, `record` writes it down.
 
-mod client;
 mod clock;
 mod compare;
 mod load;
 mod machine;
 mod process;
 mod record;
-mod workload;
+mod usage;
 
 use argh::FromArgs;
 

@@ -1,4 +1,4 @@
-//! Servers as processes: started on a given CPU, asked what they spent, stopped.
+//! Servers as processes: started on a given CPU, stopped.
 
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -9,9 +9,6 @@ use crate::clock;
 
 /// How long a server may take to answer after it was started.
 const START_TIME_MAX: Duration = Duration::from_secs(20);
-/// Linux reports process times in hundredths of a second to every program (USER_HZ).
-const NS_PER_TICK: u64 = 10_000_000;
-const BYTES_PER_KIB: u64 = 1 << 10;
 
 /// A running server; killed when dropped.
 pub(crate) struct Server {
@@ -80,29 +77,6 @@ impl Drop for Server {
     }
 }
 
-/// CPU time of all threads of a process, in user and kernel.
-pub(crate) fn cpu_ns(pid: u32) -> Result<u64, String> {
-    let stat = read_proc(pid, "stat")?;
-    // The name, in parentheses, may hold spaces; times are the 14th and 15th field of the line.
-    let fields = stat
-        .rsplit_once(") ")
-        .map(|(_, rest)| rest.split(' ').skip(11).take(2));
-    let ticks = fields.map(|fields| fields.map(str::parse::<u64>).sum::<Result<u64, _>>());
-    ticks
-        .and_then(Result::ok)
-        .map(|ticks| ticks * NS_PER_TICK)
-        .ok_or_else(|| format!("cannot read times from {stat:?}"))
-}
-
-/// Resident memory of a process.
-pub(crate) fn rss_bytes(pid: u32) -> Result<u64, String> {
-    let status = read_proc(pid, "status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
-    kib.map(|kib| kib * BYTES_PER_KIB)
-        .ok_or_else(|| format!("process {pid} has no VmRSS"))
-}
-
 /// Moves the calling thread to one CPU.
 pub(crate) fn pin(cpu: usize) -> Result<(), String> {
     if core_affinity::set_for_current(core_affinity::CoreId { id: cpu }) {
@@ -123,11 +97,6 @@ pub(crate) fn cpu_list(text: &str) -> Result<Vec<usize>, String> {
         .collect()
 }
 
-fn read_proc(pid: u32, file: &str) -> Result<String, String> {
-    let path = format!("/proc/{pid}/{file}");
-    std::fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))
-}
-
 /// A port that was free a moment ago.
 fn free_port() -> Result<u16, String> {
     let listener = TcpListener::bind("127.0.0.1:0").map_err(|error| error.to_string())?;
@@ -140,14 +109,6 @@ fn free_port() -> Result<u16, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_process_can_be_asked_what_it_spent() {
-        let pid = std::process::id();
-        assert!(cpu_ns(pid).is_ok());
-        assert!(rss_bytes(pid).unwrap() > BYTES_PER_KIB);
-        assert!(cpu_ns(0).is_err());
-    }
 
     #[test]
     fn lists_of_cpus_are_read_or_refused() {
