@@ -89,6 +89,11 @@ impl Row {
         subcommands: &[],
     };
 
+    /// Whether it is the row of a subcommand.
+    pub fn is_subcommand(&self) -> bool {
+        self.name.contains('|')
+    }
+
     /// Whether `count` arguments, the name included, are as many as it takes.
     #[inline]
     pub const fn takes(&self, count: usize) -> bool {

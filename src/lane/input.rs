@@ -14,7 +14,7 @@
 
 use super::buffer::{Buffer, BufferPool};
 use crate::limits::{READ_BUFFER_ALIGN_BYTES, READ_BUFFER_LEN_BYTES};
-use crate::resp::{Head, Limits, Parser, ProtocolError, Span, Step};
+use crate::resp::{Limits, Parser, ProtocolError, Span, Step};
 
 /// Room below which a receive is not worth its system call.
 const RECEIVE_LEN_BYTES_MIN: usize = 4096;
@@ -72,12 +72,23 @@ impl Input {
         }
     }
 
-    /// Parses the next command, which may begin with a known head; its spans count from the
-    /// command's own first byte.
+    /// Whether the next command was not looked at yet, and may be parsed by another way.
     #[inline]
+    pub(super) fn is_at_start(&self) -> bool {
+        self.parser.is_at_start()
+    }
+
+    /// Passes over a command that was parsed by another way.
+    #[inline]
+    pub(super) fn pass(&mut self, len_bytes: usize) {
+        debug_assert!(self.is_at_start());
+        self.parsed += len_bytes;
+        self.need_bytes = 0;
+    }
+
+    /// Parses the next command; its spans count from the command's own first byte.
     pub(super) fn parse(
         &mut self,
-        head: Option<&Head>,
         limits: Limits,
         spans: &mut Vec<Span>,
     ) -> Result<Step, ProtocolError> {
@@ -85,7 +96,7 @@ impl Input {
             return Ok(Step::Incomplete { need_bytes: 0 });
         };
         let unparsed = buffer.private_mut(self.parsed, self.end);
-        let step = self.parser.next_with(head, unparsed, limits, spans)?;
+        let step = self.parser.next(unparsed, limits, spans)?;
         match step {
             Step::Command { len_bytes } | Step::Empty { len_bytes } => {
                 self.parsed += len_bytes;
@@ -197,7 +208,7 @@ mod tests {
     }
 
     fn parse(input: &mut Input) -> Option<usize> {
-        match input.parse(None, Limits::AUTHENTICATED, &mut Vec::new()) {
+        match input.parse(Limits::AUTHENTICATED, &mut Vec::new()) {
             Ok(Step::Command { len_bytes }) => Some(len_bytes),
             Ok(_) => None,
             Err(error) => panic!("valid input gave {error:?}"),

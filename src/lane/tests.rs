@@ -736,3 +736,29 @@ fn a_plan_that_waits_for_room_is_finished_although_its_client_has_gone() {
     assert_eq!((lanes[0].shard().len(), lanes[1].shard().len()), (0, 1));
     assert_eq!(lanes[0].core().clients.len(), RING_CAPACITY);
 }
+
+#[test]
+fn commands_that_begin_alike_are_told_apart() {
+    let mut lanes = lanes(1, 3);
+    let id = lanes[0].connect(Peer::default(), NOW);
+    let requests: [&[&[u8]]; 6] = [
+        &[b"CLIENT", b"ID"],
+        &[b"CLIENT", b"GETNAME"],
+        &[b"GET", b"a"],
+        &[b"get", b"a"],
+        &[b"GET", b"a", b"b"],
+        &[b"CLIENT", b"ID"],
+    ];
+    // Twice, so that what was remembered of the first time is used.
+    for request in requests.iter().chain(&requests) {
+        send(&mut lanes[0], id, &command(request));
+    }
+    let expected = ":1\r\n$-1\r\n$-1\r\n$-1\r\n\
+        -ERR wrong number of arguments for 'get' command\r\n:1\r\n"
+        .repeat(2);
+    let output = run_until(&mut lanes, id, expected.len());
+    assert_eq!(
+        output.escape_ascii().to_string(),
+        expected.as_bytes().escape_ascii().to_string()
+    );
+}

@@ -7,8 +7,10 @@
 //!
 //! A lookup waits for two cache lines that are rarely in any cache: the bucket, then the record. A
 //! core keeps ten and more such misses in flight. So commands are parsed a window ahead, which asks
-//! for their buckets; half a window ahead the bucket is looked at, which asks for the record; and the
-//! window slides by one command at a time, so that the misses in flight never drain.
+//! for their buckets; half a window ahead the bucket is looked at, which asks for the record. The
+//! window slides on before it is used up, so that the misses in flight never drain, and by some
+//! commands at a time: each stage is then a tight loop of its own (measured: a quarter less per GET
+//! than by one command at a time).
 
 use super::input::Input;
 use crate::command::{Row, Scope, lookup};
@@ -27,6 +29,8 @@ pub(super) struct Window {
     executed: usize,
     probed: usize,
     parsed: usize,
+    /// The command before which the window is filled again.
+    refill_at: usize,
     /// Of commands not executed, and of some that were.
     spans: Vec<Span>,
     /// Spans that came before the first of `spans`.
@@ -86,13 +90,16 @@ const HEAD_COUNT: usize = 16;
 impl Heads {
     /// The row of the command that `input` begins with, if one like it was seen lately.
     #[inline]
-    fn find(&self, input: &[u8; Head::LEN_BYTES_MAX]) -> Option<&(Head, &'static Row)> {
+    fn find(&self, input: &[u8]) -> Option<&(Head, &'static Row)> {
+        let input = input.first_chunk()?;
         let known = self.0[Self::place(input)].as_ref()?;
         known.0.begins(input).then_some(known)
     }
 
     fn remember(&mut self, input: &[u8; Head::LEN_BYTES_MAX], spans: &[Span], row: &'static Row) {
-        if let Some(head) = Head::of(input, spans) {
+        // What a subcommand's row is depends on bytes behind the head.
+        let is_told_by_head = row.subcommands.is_empty() && !row.is_subcommand();
+        if is_told_by_head && let Some(head) = Head::of(input, spans) {
             self.0[Self::place(input)] = Some((head, row));
         }
     }
@@ -111,6 +118,7 @@ impl Default for Window {
             executed: 0,
             probed: 0,
             parsed: 0,
+            refill_at: 0,
             spans: Vec::new(),
             spans_dropped: 0,
             heads: Heads::default(),
@@ -124,11 +132,27 @@ impl Window {
     /// More input may have come.
     pub(super) fn begin(&mut self) {
         self.is_starved = false;
+        self.refill_at = self.executed;
     }
 
-    /// Parses and probes as far ahead as the window reaches: one command of each, once it is full.
+    /// Parses and probes as far ahead as the window reaches, a few commands at a time.
     #[inline]
     pub(super) fn slide(
+        &mut self,
+        input: &mut Input,
+        limits: Limits,
+        placement: &Placement,
+        here: (u16, &Shard),
+    ) {
+        if self.executed >= self.refill_at {
+            self.parse_ahead(input, limits, placement, here);
+            self.probe_ahead(here);
+            self.refill_at = self.parsed.min(self.executed + REFILL_COMMAND_COUNT);
+        }
+    }
+
+    #[inline(never)]
+    fn parse_ahead(
         &mut self,
         input: &mut Input,
         limits: Limits,
@@ -144,8 +168,12 @@ impl Window {
         while self.parsed - self.executed < width && !self.is_starved {
             self.parse(input, limits, placement, here);
         }
-        let probe_end = self.parsed.min(self.executed + PROBE_COMMAND_COUNT);
-        while self.probed < probe_end {
+    }
+
+    #[inline(never)]
+    fn probe_ahead(&mut self, here: (u16, &Shard)) {
+        let end = self.parsed.min(self.executed + PROBE_COMMAND_COUNT);
+        while self.probed < end {
             let parsed = &mut self.ring[self.probed % WINDOW_COMMAND_COUNT];
             if parsed.owner == here.0 {
                 parsed.probe = here.1.probe(parsed.probe.hash);
@@ -163,40 +191,51 @@ impl Window {
         here: (u16, &Shard),
     ) {
         let span_start = self.spans.len();
+        let unparsed = input.unparsed();
+        // Before authentication fewer arguments are allowed than a head may stand for.
+        let may_be_known = limits.is_authenticated && input.is_at_start();
+        if may_be_known
+            && let Some(&(head, row)) = self.heads.find(unparsed)
+            && let Some(len_bytes) = head.parse(unparsed, &mut self.spans)
+        {
+            let args = Args::new(&unparsed[..len_bytes], &self.spans[span_start..]);
+            let parsed = Parsed::new(Some(row), args, len_bytes, placement);
+            self.push(parsed, span_start, here);
+            input.pass(len_bytes);
+        } else {
+            self.parse_anew(input, limits, placement, here);
+        }
+    }
+
+    /// Parses a command of a kind that was not seen lately.
+    fn parse_anew(
+        &mut self,
+        input: &mut Input,
+        limits: Limits,
+        placement: &Placement,
+        here: (u16, &Shard),
+    ) {
+        let span_start = self.spans.len();
         let start = input.parsed();
-        // An argument count that was allowed may not be before authentication.
         let first = input.unparsed().first_chunk().copied();
-        let known = match &first {
-            Some(first) if limits.is_authenticated => self.heads.find(first),
-            _ => None,
-        };
-        let known_row = known.map(|known| known.1);
-        match input.parse(known.map(|known| &known.0), limits, &mut self.spans) {
+        match input.parse(limits, &mut self.spans) {
             Ok(Step::Command { len_bytes }) => {
-                let command = input.buffer().received(start, start + len_bytes);
                 let spans = &self.spans[span_start..];
-                let args = Args::new(command, spans);
-                let row = match known_row {
-                    Some(row) => Some(row),
-                    None => {
-                        let row = lookup(args).ok();
-                        if let (Some(first), Some(row)) = (first, row) {
-                            self.heads.remember(&first, spans, row);
-                        }
-                        row
-                    }
-                };
-                let mut parsed = Parsed::new(row, args, len_bytes, placement);
-                parsed.span_start = self.spans_dropped + span_start;
-                if parsed.owner == here.0 {
-                    here.1.prefetch_bucket(parsed.probe.hash);
+                let args = Args::new(input.buffer().received(start, start + len_bytes), spans);
+                let row = lookup(args).ok();
+                if let (Some(first), Some(row)) = (first, row) {
+                    self.heads.remember(&first, spans, row);
                 }
-                self.push(parsed);
+                let parsed = Parsed::new(row, args, len_bytes, placement);
+                self.push(parsed, span_start, here);
             }
-            Ok(Step::Empty { len_bytes }) => self.push(Parsed {
-                len_bytes,
-                ..Parsed::default()
-            }),
+            Ok(Step::Empty { len_bytes }) => {
+                let nothing = Parsed {
+                    len_bytes,
+                    ..Parsed::default()
+                };
+                self.push(nothing, span_start, here);
+            }
             Ok(Step::Incomplete { .. }) => self.is_starved = true,
             Err(error) => {
                 self.is_starved = true;
@@ -206,7 +245,11 @@ impl Window {
     }
 
     #[inline]
-    fn push(&mut self, parsed: Parsed) {
+    fn push(&mut self, mut parsed: Parsed, span_start: usize, here: (u16, &Shard)) {
+        parsed.span_start = self.spans_dropped + span_start;
+        if parsed.owner == here.0 {
+            here.1.prefetch_bucket(parsed.probe.hash);
+        }
         self.ring[self.parsed % WINDOW_COMMAND_COUNT] = parsed;
         self.parsed += 1;
         if self.spans.len() >= SPANS_KEPT_COUNT_MAX {
@@ -256,11 +299,14 @@ impl Window {
         self.spans.clear();
         self.spans.shrink_to(POOLED_SPAN_COUNT_MAX);
         (self.executed, self.probed, self.parsed) = (0, 0, 0);
+        self.refill_at = 0;
         self.spans_dropped = 0;
         self.error = None;
     }
 }
 
+/// Commands executed between two fillings of the window: what each stage does in one loop of its own.
+const REFILL_COMMAND_COUNT: usize = PROBE_COMMAND_COUNT / 2;
 /// Spans after which those of executed commands are forgotten: a few cache lines.
 const SPANS_KEPT_COUNT_MAX: usize = 8 * WINDOW_COMMAND_COUNT;
 

@@ -15,10 +15,12 @@
 //!
 //! Not here: which command the arguments name (`command`), buffers and their growth (`lane`).
 
+mod head;
 mod parse;
 mod reply;
 mod request;
 
+pub use head::Head;
 pub use parse::{Limits, Parser, ProtocolError, Step};
 pub use reply::{DIGITS_MAX, Extern, Protocol, Reply, format_integer};
-pub use request::{Args, Head, Span};
+pub use request::{Args, Span};

@@ -15,7 +15,7 @@
 
 use crate::limits;
 
-use super::request::{Head, LINE_END_LEN_BYTES, Span};
+use super::request::{LINE_END_LEN_BYTES, Span};
 
 /// Resumable parser of one connection's requests.
 #[derive(Debug, Default)]
@@ -45,18 +45,6 @@ impl Parser {
         limits: Limits,
         spans: &mut Vec<Span>,
     ) -> Result<Step, ProtocolError> {
-        self.next_with(None, input, limits, spans)
-    }
-
-    /// The same of an `input` that may be known to begin with `head`, which is not parsed again.
-    #[inline]
-    pub fn next_with(
-        &mut self,
-        head: Option<&Head>,
-        input: &mut [u8],
-        limits: Limits,
-        spans: &mut Vec<Span>,
-    ) -> Result<Step, ProtocolError> {
         // Spans are 32 bits wide. A command beyond them stays incomplete and meets the bound of the
         // query buffer, which is smaller.
         let readable = input.len().min(u32::MAX as usize);
@@ -65,36 +53,25 @@ impl Parser {
             return self.resume(input, limits, spans);
         }
         let spans_before = spans.len();
-        let mut progress = if let Some(head) = head {
-            spans.push(head.name());
-            let count = head.argument_count() - 1;
-            if let Some(len_bytes) = short_arguments(input, head.len_bytes(), count, spans) {
-                return Ok(Step::Command { len_bytes });
+        match input.first() {
+            None => return Ok(Step::Incomplete { need_bytes: 0 }),
+            Some(b'*') => {}
+            Some(_) => return self.inline(input, spans),
+        }
+        match self.progress.multibulk_header(input, limits)? {
+            None => return Ok(Step::Incomplete { need_bytes: 0 }),
+            Some(0) => {
+                return Ok(Step::Empty {
+                    len_bytes: self.finish(),
+                });
             }
-            spans.truncate(spans_before + 1);
-            Progress::after(head)
-        } else {
-            match input.first() {
-                None => return Ok(Step::Incomplete { need_bytes: 0 }),
-                Some(b'*') => {}
-                Some(_) => return self.inline(input, spans),
-            }
-            match self.progress.multibulk_header(input, limits)? {
-                None => return Ok(Step::Incomplete { need_bytes: 0 }),
-                Some(0) => {
-                    return Ok(Step::Empty {
-                        len_bytes: self.finish(),
-                    });
-                }
-                Some(_) => std::mem::take(&mut self.progress),
-            }
-        };
-        match progress.arguments(input, limits, spans) {
+            Some(_) => {}
+        }
+        match self.progress.arguments(input, limits, spans) {
             Ok(None) => Ok(Step::Command {
-                len_bytes: progress.at,
+                len_bytes: self.finish(),
             }),
             Ok(Some(need_bytes)) => {
-                self.progress = progress;
                 self.pending.extend(spans.drain(spans_before..));
                 Ok(Step::Incomplete { need_bytes })
             }
@@ -103,6 +80,12 @@ impl Parser {
                 Err(error)
             }
         }
+    }
+
+    /// Whether nothing is known of the command that comes next.
+    #[inline]
+    pub fn is_at_start(&self) -> bool {
+        self.progress.arguments_left == 0 && self.progress.scanned_bytes == 0
     }
 
     /// Forgets a command that has begun.
@@ -259,17 +242,6 @@ struct Progress {
 }
 
 impl Progress {
-    /// Where a known head ends.
-    #[inline]
-    const fn after(head: &Head) -> Self {
-        Self {
-            at: head.len_bytes(),
-            scanned_bytes: 0,
-            arguments_left: head.argument_count() - 1,
-            bulk_len_bytes: None,
-        }
-    }
-
     /// Reads `*count`; `None` if its line is not complete.
     #[inline]
     fn multibulk_header(
@@ -402,33 +374,6 @@ impl Progress {
         self.scanned_bytes = line.len();
         Ok(None)
     }
-}
-
-/// Appends `count` arguments of less than a hundred bytes each, which no limit forbids, and returns
-/// where the last one ends. `None`: they are not all there, or not all so short; spans may have been
-/// appended.
-#[inline]
-fn short_arguments(
-    input: &[u8],
-    start: usize,
-    count: usize,
-    spans: &mut Vec<Span>,
-) -> Option<usize> {
-    let mut at = start;
-    for _ in 0..count {
-        let header: &[u8; LONGEST_SHORT_HEADER_LEN_BYTES] = input.get(at..)?.first_chunk()?;
-        let (len_bytes, header_len_bytes) = match *header {
-            [b'$', ones @ b'0'..=b'9', b'\r', ..] => (ones - b'0', 4),
-            [b'$', tens @ b'1'..=b'9', ones @ b'0'..=b'9', b'\r', _] => {
-                ((tens - b'0') * 10 + (ones - b'0'), 5)
-            }
-            _ => return None,
-        };
-        let len_bytes = usize::from(len_bytes);
-        spans.push(Span::new(at + header_len_bytes, len_bytes));
-        at += header_len_bytes + len_bytes + LINE_END_LEN_BYTES;
-    }
-    (at <= input.len()).then_some(at)
 }
 
 /// The number of a complete, well-formed, short header line and the line's length: nearly all of
@@ -586,8 +531,6 @@ fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | 0x0b | 0x0c | b'\r')
 }
 
-/// `$99\r\n`
-const LONGEST_SHORT_HEADER_LEN_BYTES: usize = 5;
 /// Digits the fast path reads: enough for the longest argument there may be.
 const SHORT_COUNT_DIGITS_MAX: usize = 9;
 

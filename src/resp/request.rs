@@ -5,9 +5,6 @@
 
 use std::ops::RangeFrom;
 
-/// `\r\n` after a header and after an argument.
-pub(super) const LINE_END_LEN_BYTES: usize = 2;
-
 /// Where one argument lies within the input it was parsed from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
@@ -30,63 +27,6 @@ impl Span {
             start: start as u32,
             len: len_bytes as u32,
         }
-    }
-}
-
-/// How a command began: `*3\r\n$3\r\nSET\r\n`. One comparison recognises the next that begins so, and
-/// saves the parse of these bytes and the search for the name.
-#[derive(Clone, Copy, Debug)]
-pub struct Head {
-    bytes: u128,
-    mask: u128,
-    len_bytes: usize,
-    name: Span,
-    argument_count: usize,
-}
-
-impl Head {
-    /// Bytes of input that [`Head::begins`] looks at: heads are no longer.
-    pub const LEN_BYTES_MAX: usize = 16;
-
-    /// The head of the command that `input` begins with and that was parsed into `spans`, if it is
-    /// short enough.
-    #[must_use]
-    pub fn of(input: &[u8; Self::LEN_BYTES_MAX], spans: &[Span]) -> Option<Self> {
-        let name = *spans.first()?;
-        let len_bytes = (name.start + name.len) as usize + LINE_END_LEN_BYTES;
-        if input[0] != b'*' || len_bytes > Self::LEN_BYTES_MAX {
-            return None;
-        }
-        let mask = u128::MAX >> (8 * (Self::LEN_BYTES_MAX - len_bytes));
-        Some(Self {
-            bytes: u128::from_le_bytes(*input) & mask,
-            mask,
-            len_bytes,
-            name,
-            argument_count: spans.len(),
-        })
-    }
-
-    /// Whether `input` begins like this.
-    #[inline]
-    #[must_use]
-    pub fn begins(&self, input: &[u8; Self::LEN_BYTES_MAX]) -> bool {
-        u128::from_le_bytes(*input) & self.mask == self.bytes
-    }
-
-    /// Bytes of input it stands for.
-    pub(super) const fn len_bytes(&self) -> usize {
-        self.len_bytes
-    }
-
-    /// Where the name is.
-    pub(super) const fn name(&self) -> Span {
-        self.name
-    }
-
-    /// Arguments of such a command, the name included.
-    pub(super) const fn argument_count(&self) -> usize {
-        self.argument_count
     }
 }
 
@@ -155,6 +95,9 @@ impl<'a> Args<'a> {
         self.base
     }
 }
+
+/// `\r\n` after a header and after an argument.
+pub(super) const LINE_END_LEN_BYTES: usize = 2;
 
 #[cfg(test)]
 mod tests {

@@ -1,7 +1,7 @@
 //! The parser against a naive one, against itself in pieces, and against Redis's words.
 
 use super::*;
-use crate::resp::Args;
+use crate::resp::{Args, Head};
 
 type Command = Vec<Vec<u8>>;
 
@@ -42,7 +42,12 @@ fn parse_knowing_heads(
             let mut spans = Vec::new();
             let first = piece.first_chunk().copied().filter(|_| knows_heads);
             let head = first.and_then(|first| heads.iter().find(|head| head.begins(&first)));
-            match parser.next_with(head, &mut piece, limits, &mut spans) {
+            let known = head.filter(|_| parser.is_at_start());
+            let step = match known.and_then(|head| head.parse(&piece, &mut spans)) {
+                Some(len_bytes) => Ok(Step::Command { len_bytes }),
+                None => parser.next(&mut piece, limits, &mut spans),
+            };
+            match step {
                 Ok(Step::Command { len_bytes }) => {
                     if let Some(first) = first {
                         heads.extend(Head::of(&first, &spans));
