@@ -183,16 +183,19 @@ impl Peer {
         }
     }
 
-    /// The command line as a record shows it.
+    /// The command line as a record shows it, its program without the folder.
     pub(crate) fn command(&self) -> String {
-        let quote = |word: &String| {
-            if word.is_empty() {
-                "''".to_owned()
-            } else {
-                word.clone()
-            }
+        let quote = |word: &str| match word {
+            "" => "''".to_owned(),
+            _ => word.to_owned(),
         };
-        self.words.iter().map(quote).collect::<Vec<_>>().join(" ")
+        let words = self.words[1..].iter().map(|word| quote(word));
+        let program = Path::new(&self.words[0]).file_name().unwrap_or_default();
+        let program = program.to_string_lossy().into_owned();
+        std::iter::once(program)
+            .chain(words)
+            .collect::<Vec<_>>()
+            .join(" ")
     }
 }
 

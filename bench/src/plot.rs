@@ -51,7 +51,7 @@ pub(crate) fn sweep(titles: &Titles<'_>, series: &[Series<'_>]) -> Result<String
             .y_label_formatter(&short)
             .light_line_style(WHITE)
             .draw()?;
-        lines(&mut chart, series)
+        lines(&mut chart, series, SeriesLabelPosition::UpperRight)
     })
 }
 
@@ -80,7 +80,7 @@ pub(crate) fn profile(
             .light_line_style(WHITE)
             .disable_x_mesh()
             .draw()?;
-        lines(&mut chart, series)
+        lines(&mut chart, series, SeriesLabelPosition::UpperLeft)
     })
 }
 
@@ -126,7 +126,7 @@ pub(crate) fn bars(
                 PathElement::new(vec![(middle, y.min), (middle, y.max)], BLACK)
             }))?;
         }
-        legend(&mut chart)
+        legend(&mut chart, SeriesLabelPosition::UpperRight)
     })
 }
 
@@ -165,6 +165,7 @@ fn frame<'a, 'b>(
 fn lines<'a, 'b: 'a, X>(
     chart: &mut ChartContext<'a, SVGBackend<'b>, Cartesian2d<X, LogCoord<f64>>>,
     series: &[Series<'_>],
+    position: SeriesLabelPosition,
 ) -> Outcome
 where
     X: Ranged<ValueType = f64> + ValueFormatter<f64>,
@@ -183,11 +184,12 @@ where
                 .map(|(x, y)| PathElement::new([(*x, y.min), (*x, y.max)], colour)),
         )?;
     }
-    legend(chart)
+    legend(chart, position)
 }
 
 fn legend<'a, 'b: 'a, X, Y>(
     chart: &mut ChartContext<'a, SVGBackend<'b>, Cartesian2d<X, Y>>,
+    position: SeriesLabelPosition,
 ) -> Outcome
 where
     X: Ranged<ValueType = f64>,
@@ -195,6 +197,7 @@ where
 {
     chart
         .configure_series_labels()
+        .position(position)
         .background_style(WHITE.mix(0.85))
         .border_style(BLACK.mix(0.3))
         .label_font(("sans-serif", 13))

@@ -82,7 +82,7 @@ pub(crate) fn about(peers: &[Peer], absent: &[String]) -> Vec<String> {
         format!(
             "command: {} {}",
             name.to_string_lossy(),
-            arguments.join(" ")
+            without_folders(&arguments.join(" "))
         ),
         format!(
             "commit: {}",
@@ -96,4 +96,13 @@ pub(crate) fn about(peers: &[Peer], absent: &[String]) -> Vec<String> {
     lines.extend(absent.iter().map(|who| format!("{ABSENT}{who}")));
     lines.extend(machine::describe());
     lines
+}
+
+/// A text without the names of this machine's folders: the working directory and the home.
+fn without_folders(text: &str) -> String {
+    let folder = |path: PathBuf| format!("{}/", path.display());
+    let here = std::env::current_dir().map(folder);
+    let home = std::env::var("HOME").map(|home| folder(home.into()));
+    let text = here.map_or(text.to_owned(), |here| text.replace(&here, ""));
+    home.map_or(text.clone(), |home| text.replace(&home, "~/"))
 }

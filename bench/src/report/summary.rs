@@ -43,12 +43,15 @@ pub(super) fn summary(record: &Record, view: &View<'_>, charts: &[Chart]) -> Str
 
 /// What all cases have in common, and who is not in the tables.
 fn conditions(record: &Record, view: &View<'_>) -> String {
-    let fixed: Vec<_> = view
-        .fixed
-        .iter()
+    // Bounds and overwrites of 0 are none.
+    let stated = view.fixed.iter().filter(|(_, value)| *value != "0");
+    let fixed: Vec<_> = stated
         .map(|(dimension, value)| format!("{}: {}", dimension.name, grouped(value)))
         .collect();
-    let mut text = format!("\n{} rounds, servers in turn. ", view.round_count);
+    let mut text = format!(
+        "# Servers side by side\n\n{} rounds, servers in turn. ",
+        view.round_count
+    );
     text += &fixed.join("; ");
     text += ".\n";
     for line in record

@@ -27,10 +27,7 @@ pub(crate) const DIMENSIONS: &[Dimension] = &[
     dimension("threads", "client threads"),
     dimension("shards", "cores"),
     dimension("rate_per_s", "commands due a second"),
-    dimension(
-        "maxmemory_bytes",
-        "memory bound of coremap, bytes (0: none)",
-    ),
+    dimension("maxmemory_bytes", "memory bound of coremap in bytes"),
     dimension("overwrite", "times overwritten before writes"),
 ];
 
