@@ -12,6 +12,7 @@
 //! every reply, `usage` reads what the server spent, `compare/engine` puts rounds together, `record`
 //! keeps them as a `table`, and `report` with `plot` shows them.
 
+mod allocations;
 mod clock;
 mod compare;
 mod goals;
@@ -41,6 +42,7 @@ enum Instrument {
     Load(load::Options),
     Compare(compare::Options),
     Report(report::Options),
+    Goals(goals::Options),
     Lsm(lsm::Options),
 }
 
@@ -50,6 +52,7 @@ fn main() -> std::process::ExitCode {
         Instrument::Load(options) => load::main(&options),
         Instrument::Compare(options) => compare::main(&options),
         Instrument::Report(options) => report::main(&options),
+        Instrument::Goals(options) => goals::main(&options),
         Instrument::Lsm(options) => lsm::main(&options),
     };
     match outcome {

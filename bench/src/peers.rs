@@ -5,6 +5,8 @@
 //! and `{dir}` (an empty folder of its own). Every peer is pinned to the same CPUs. All keep their
 //! data in memory alone, but for the LSM tree, which has files by its nature and never syncs them.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 
 use crate::load::{Dialect, Operation};
@@ -18,6 +20,7 @@ pub(crate) struct Peer {
     /// The command line, with places to fill in.
     words: Vec<String>,
     pub(crate) dialect: Dialect,
+    is_coremap: bool,
     /// What it says it is.
     pub(crate) version: String,
 }
@@ -98,7 +101,10 @@ impl Peer {
         let program = program.to_string_lossy().into_owned();
         let arguments = COREMAP.iter().map(|word| (*word).to_owned());
         let words = std::iter::once(program).chain(arguments).collect();
-        Self::installed(name, words)
+        Ok(Self {
+            is_coremap: true,
+            ..Self::installed(name, words)?
+        })
     }
 
     /// One of the adapters; the inner error says that it is not installed.
@@ -135,6 +141,7 @@ impl Peer {
             } else {
                 Dialect::Resp
             },
+            is_coremap: false,
             name: name.to_owned(),
             version,
             words,
@@ -181,6 +188,21 @@ impl Peer {
             }
             _ => true,
         }
+    }
+
+    /// The longest turn of any core so far in microseconds, of those who tell: Coremap in INFO.
+    pub(crate) fn longest_turn_us(&self, address: &str) -> Option<u64> {
+        if !self.is_coremap {
+            return None;
+        }
+        let mut socket = TcpStream::connect(address).ok()?;
+        socket.write_all(b"INFO coremap\r\nQUIT\r\n").ok()?;
+        let mut text = String::new();
+        socket.read_to_string(&mut text).ok()?;
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix("coremap_turn_longest_us:"));
+        line?.trim().parse().ok()
     }
 
     /// The command line as a record shows it, its program without the folder.

@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 
 use argh::FromArgs;
 
+pub(crate) use summary::{count, overhead_bytes};
+
 use crate::record::{self, Record};
 
 /// Make summary.md and the plots of records again from their raw data.

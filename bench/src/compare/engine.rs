@@ -52,7 +52,8 @@ pub(crate) struct Setting {
 }
 
 /// Columns that stand before those of `load`.
-const COLUMNS: &str = "round,shards,maxmemory_bytes,overwrite,empty_rss_bytes,loaded_rss_bytes";
+const COLUMNS: &str = "round,shards,maxmemory_bytes,overwrite,empty_rss_bytes,loaded_rss_bytes,\
+loaded_turn_longest_us";
 
 /// An empty table for what `run` measures.
 pub(crate) fn table() -> Table {
@@ -102,6 +103,8 @@ impl Turn<'_> {
         let empty_bytes = usage::rss_bytes(pid)?;
         load::preload(&self.load(&running, Operation::Set))?;
         let loaded_bytes = usage::rss_bytes(pid)?;
+        let turn_us = self.peer.longest_turn_us(&running.server.address);
+        let turn_us = turn_us.map_or(String::new(), |us| us.to_string());
         let mut is_overwritten = data.overwrite_factor == 0;
         for case in cases.iter().filter(|case| self.peer.can(case.operation)) {
             if !is_overwritten && writes(case.operation) {
@@ -116,7 +119,7 @@ impl Turn<'_> {
             let outcome = load::run(&load)?;
             check(case.operation, &outcome)?;
             table.push(&format!(
-                "{},{},{},{},{empty_bytes},{loaded_bytes},{}",
+                "{},{},{},{},{empty_bytes},{loaded_bytes},{turn_us},{}",
                 self.round,
                 data.shards,
                 data.maxmemory_bytes,
