@@ -174,18 +174,12 @@ impl Peer {
         })
     }
 
-    /// Whether it knows a command: memcached is asked for single values only, and the LSM server
-    /// has what it takes to be compared.
+    /// Whether it knows a command; the LSM server has what it takes to be compared.
     pub(crate) fn can(&self, operation: Operation) -> bool {
+        use Operation::{Del, Get, Mixed, Ping, Set, SetDel};
         match self.name.as_str() {
-            "memcached" => operation.is_simple(),
-            "lsm" => {
-                operation.is_simple()
-                    || matches!(
-                        operation,
-                        Operation::Ping | Operation::Del | Operation::SetDel
-                    )
-            }
+            "memcached" => operation.is_of_memcached(),
+            "lsm" => matches!(operation, Get | Set | Mixed { .. } | Ping | Del | SetDel),
             _ => true,
         }
     }
