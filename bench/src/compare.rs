@@ -17,7 +17,8 @@ use crate::record::{self, Record};
 use crate::{process, report};
 use engine::{Case, Data, Setting};
 
-/// Measure Coremap and other servers side by side and write a record.
+/// Measure Coremap and other servers side by side and write a record. Options that take several
+/// values take a list, as --batches 1,100,20k: every combination is measured.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "compare")]
 pub(crate) struct Options {
@@ -27,9 +28,9 @@ pub(crate) struct Options {
     /// another coremap binary to compare with: two builds side by side
     #[argh(option)]
     baseline: Option<PathBuf>,
-    /// servers beside coremap, of redis, memcached and lsm (an LSM tree behind Redis's protocol), or
-    /// none; those that are not installed are named in the record
-    #[argh(option, default = "String::from(\"redis,memcached,lsm\")")]
+    /// servers to measure, of coremap, redis, memcached and lsm (an LSM tree behind Redis's
+    /// protocol); those that are not installed are named in the record, ratios are with the first
+    #[argh(option, default = "String::from(\"coremap,redis,memcached,lsm\")")]
     peers: String,
     /// one more server as name=command with {{port}} in it, and {{shards}}, {{maxmemory}}, {{dir}} if
     /// it has a use for them; may be repeated
@@ -166,17 +167,21 @@ impl Options {
 
     /// Those who are measured, and a line for each who is not there.
     fn peers(&self) -> Result<(Vec<Peer>, Vec<String>), String> {
-        let coremap = self.coremap.clone().map_or_else(peers::beside_this, Ok)?;
-        let mut found = vec![Peer::coremap("coremap", &coremap)?];
+        let mut found = Vec::new();
         let mut absent = Vec::new();
-        if let Some(program) = &self.baseline {
-            found.push(Peer::coremap("baseline", program)?);
-        }
-        for name in self.peers.split(',').filter(|name| *name != "none") {
+        for name in self.peers.split(',') {
+            if name == "coremap" {
+                let program = self.coremap.clone().map_or_else(peers::beside_this, Ok)?;
+                found.push(Peer::coremap(name, &program)?);
+                continue;
+            }
             match Peer::adapter(name)? {
                 Ok(peer) => found.push(peer),
                 Err(reason) => absent.push(format!("{name}: {reason}")),
             }
+        }
+        if let Some(program) = &self.baseline {
+            found.push(Peer::coremap("baseline", program)?);
         }
         for text in &self.peer {
             found.push(Peer::parse(text)?);

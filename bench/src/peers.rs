@@ -112,7 +112,7 @@ impl Peer {
         let (_, words) = ADAPTERS
             .iter()
             .find(|(adapter, _)| *adapter == name)
-            .ok_or_else(|| format!("`{name}` is none of redis, memcached and lsm"))?;
+            .ok_or_else(|| format!("`{name}` is none of coremap, redis, memcached and lsm"))?;
         let this = std::env::current_exe().map_err(|error| error.to_string())?;
         let this = this.to_string_lossy();
         let fill = |word: &&str| word.replace("{this}", &this);

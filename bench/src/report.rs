@@ -51,7 +51,11 @@ pub(crate) fn write(folder: &Path) -> Result<Vec<String>, String> {
 /// `summary.md` and the plots it shows, as names and texts.
 pub(crate) fn render(record: &Record) -> Result<Vec<(String, String)>, String> {
     let view = view::View::new(&record.raw);
-    let charts = charts::charts(&view)?;
+    // What is measured for the goals is one point each: there is nothing to draw.
+    let charts = match record.goals.is_empty() {
+        true => charts::charts(&view)?,
+        false => Vec::new(),
+    };
     let mut files = vec![(
         "summary.md".to_owned(),
         summary::summary(record, &view, &charts),

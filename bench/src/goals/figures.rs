@@ -104,13 +104,29 @@ impl Figures<'_> {
         rounds(self.raw, at, measure)
     }
 
-    /// Conditions of the usual data with both cores.
-    fn on_both(&self, batch: usize, connections: usize) -> String {
+    /// Conditions where the client shares both cores with the server.
+    fn on_both(&self, operation: &str, batch: usize, connections: usize) -> String {
         format!(
-            "served by both cores with the client on the same two, batch {batch}, {connections} \
-             connections, {} keys of 16 bytes, values of 3",
-            self.scale.keys
+            "both cores, the client on them too; {}",
+            self.load(operation, batch, connections)
         )
+    }
+
+    /// Conditions where server and client have a core each.
+    fn apart(&self, operation: &str, batch: usize) -> String {
+        format!(
+            "one core, the client on another; {}",
+            self.load(operation, batch, CONNECTIONS)
+        )
+    }
+
+    fn load(&self, operation: &str, batch: usize, connections: usize) -> String {
+        let overwritten = match operation {
+            "set" => format!(", after {}x its data", self.scale.overwrite_factor),
+            _ => String::new(),
+        };
+        let keys = self.scale.keys;
+        format!("batch {batch}, {connections} connections, {keys} keys{overwritten}")
     }
 
     fn go_kv(&self) -> Vec<Goal> {
@@ -137,7 +153,7 @@ impl Figures<'_> {
                 ..self.two_cores(operation, LARGE_BATCH)
             };
             let rates = self.of(at, commands_per_s);
-            let conditions = self.on_both(LARGE_BATCH, LARGE_BATCH_CONNECTIONS);
+            let conditions = self.on_both(operation, LARGE_BATCH, LARGE_BATCH_CONNECTIONS);
             let rate = Goal::new("Go KV", rate, Bound::AtLeast(per_s), "/s");
             goals.push(rate.measured_if(Spread::of(rates.iter().copied()), conditions.clone()));
             // Little's law: what is under way over what is done in a second.
@@ -157,8 +173,10 @@ impl Figures<'_> {
         ] {
             let rates = self.of(self.two_cores(operation, batch), commands_per_s);
             goals.push(
-                Goal::new("Go KV", figure, Bound::AtLeast(per_s), "/s")
-                    .measured_if(Spread::of(rates), self.on_both(batch, CONNECTIONS)),
+                Goal::new("Go KV", figure, Bound::AtLeast(per_s), "/s").measured_if(
+                    Spread::of(rates),
+                    self.on_both(operation, batch, CONNECTIONS),
+                ),
             );
         }
         goals
@@ -166,8 +184,8 @@ impl Figures<'_> {
 
     fn gomap(&self) -> Vec<Goal> {
         let conditions = format!(
-            "served by both cores with the client on the same two, batch {MANY_KEYS_BATCH}, \
-             {CONNECTIONS} connections, {} keys of 16 bytes, values of 3",
+            "both cores, the client on them too; batch {MANY_KEYS_BATCH}, {CONNECTIONS} connections, \
+             {} keys",
             self.scale.many_keys
         );
         let mut goals = Vec::new();
@@ -224,7 +242,7 @@ impl Figures<'_> {
         vec![
             Goal::new("Go-Hit", "writes/s", Bound::AtLeast(100e3), "/s").measured_if(
                 rates,
-                format!("{}; in memory", self.on_both(1, CONNECTIONS)),
+                format!("{}; in memory", self.on_both("set", 1, CONNECTIONS)),
             ),
             Goal::new("Go-Hit", "keys/s reloaded", Bound::AtLeast(100e3), "/s")
                 .not_yet("needs --dir: nothing is stored yet that could be reloaded"),
@@ -265,7 +283,7 @@ impl Figures<'_> {
             let ratio = self.redis_over(self.one_core(operation, batch), cpu_ns);
             goals.push(
                 Goal::new("Redis", figure, Bound::AtLeast(bound), "x")
-                    .measured_if(ratio, self.apart(batch)),
+                    .measured_if(ratio, self.apart(operation, batch)),
             );
         }
         let p99: Measure = |row| latency_us(row, "p99");
@@ -276,7 +294,7 @@ impl Figures<'_> {
             let ratio = self.redis_over(self.one_core(operation, 1), p99);
             goals.push(
                 Goal::new("Redis", figure, Bound::AtLeast(1.0), "x")
-                    .measured_if(ratio, self.apart(1)),
+                    .measured_if(ratio, self.apart(operation, 1)),
             );
         }
         let many = At {
@@ -305,14 +323,6 @@ impl Figures<'_> {
             ..at
         };
         over(&self.of(redis, measure), &self.of(at, measure))
-    }
-
-    fn apart(&self, batch: usize) -> String {
-        format!(
-            "one core, client on another, batch {batch}, {CONNECTIONS} connections, {} keys of 16 bytes, \
-             values of 3; before SETs all was overwritten {}x",
-            self.scale.keys, self.scale.overwrite_factor
-        )
     }
 
     /// What one thing costs Coremap over another.
@@ -344,20 +354,20 @@ impl Figures<'_> {
                 &cpu(large(operation)),
             )
         };
-        let two = format!(
-            "{}; over {}",
-            self.on_both(LARGE_BATCH, CONNECTIONS),
-            self.apart(LARGE_BATCH)
-        );
+        let conditions = |operation| self.apart(operation, LARGE_BATCH);
+        let two = |operation| {
+            let both = self.on_both(operation, LARGE_BATCH, CONNECTIONS);
+            format!("{both}; over {}", conditions(operation))
+        };
         vec![
             goal("CPU per GET over CPU per PING, batch 20,000", 2.2)
-                .measured_if(over(&gets, &pings), self.apart(LARGE_BATCH)),
+                .measured_if(over(&gets, &pings), conditions("get")),
             Goal::new("Coremap", "CPU per PING, batch 20,000", Bound::AtMost(60.0), "ns").measured_if(
                 Spread::of(scaled),
-                format!("{}; scaled to a Redis whose GET takes 1,600 ns", self.apart(LARGE_BATCH)),
+                format!("{}; scaled to a Redis whose GET takes 1,600 ns", conditions("ping")),
             ),
-            goal("CPU per GET, two shards over one", 1.1).measured_if(split("get"), two.clone()),
-            goal("CPU per SET, two shards over one", 1.3).measured_if(split("set"), two),
+            goal("CPU per GET, two shards over one", 1.1).measured_if(split("get"), two("get")),
+            goal("CPU per SET, two shards over one", 1.3).measured_if(split("set"), two("set")),
             goal("latency of a GET at batch 1, key of the other core over own", 1.15).measured_if(
                 remote,
                 "two shards, the client on the same two cores, one connection, medians of alternating blocks",
