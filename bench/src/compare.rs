@@ -25,7 +25,7 @@ pub(crate) struct Options {
     /// the coremap binary; default: beside this one
     #[argh(option)]
     coremap: Option<PathBuf>,
-    /// another coremap binary to compare with: two builds side by side
+    /// another coremap binary, measured after the first: two builds side by side
     #[argh(option)]
     baseline: Option<PathBuf>,
     /// servers to measure, of coremap, redis, memcached and lsm (an LSM tree behind Redis's
@@ -173,15 +173,18 @@ impl Options {
             if name == "coremap" {
                 let program = self.coremap.clone().map_or_else(peers::beside_this, Ok)?;
                 found.push(Peer::coremap(name, &program)?);
+                let baseline = self.baseline.as_deref();
+                found.extend(
+                    baseline
+                        .map(|it| Peer::coremap("baseline", it))
+                        .transpose()?,
+                );
                 continue;
             }
             match Peer::adapter(name)? {
                 Ok(peer) => found.push(peer),
                 Err(reason) => absent.push(format!("{name}: {reason}")),
             }
-        }
-        if let Some(program) = &self.baseline {
-            found.push(Peer::coremap("baseline", program)?);
         }
         for text in &self.peer {
             found.push(Peer::parse(text)?);

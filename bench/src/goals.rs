@@ -220,11 +220,13 @@ pub(crate) fn main(options: &Options) -> Result<(), String> {
         }
     }
     let cpus = [options.server_cpu, options.client_cpu];
-    served::measure(&scale, &peers, cpus, &parts, &mut raw)?;
-    let remote = match parts.contains(&"two-cores") {
-        true => latency::remote_over_local(&peers[0], &cpus, &scale)?,
-        false => None,
-    };
+    // As in `compare`: what was measured before a failure is kept.
+    let mut outcome = served::measure(&scale, &peers, cpus, &parts, &mut raw);
+    let mut remote = None;
+    if outcome.is_ok() && parts.contains(&"two-cores") {
+        let measured = latency::remote_over_local(&peers[0], &cpus, &scale);
+        outcome = measured.map(|ratio| remote = ratio);
+    }
     for goal in figures::goals(&scale, &raw, remote) {
         goals.push(&goal.csv_line())?;
     }
@@ -236,7 +238,7 @@ pub(crate) fn main(options: &Options) -> Result<(), String> {
     record.write(&folder)?;
     report::write(&folder)?;
     println!("{}\nrecord: {}", render(&record.goals), folder.display());
-    Ok(())
+    outcome
 }
 
 /// Coremap and who is measured beside it.

@@ -4,19 +4,29 @@
 //! machine drifts under all. Within a turn a server meets its cases in the order in which they are
 //! given; cases that want other data, another number of cores or another memory bound get a new
 //! server. Before the first case that writes, the data is overwritten as often as was asked for,
-//! because a store that appends is at its best before it must clean up.
+//! because a store that appends is at its best before it must clean up. Once its data is set a
+//! server may finish what that left to do (an LSM tree compacts), since GETs are no part of it.
 //!
 //! A run in which a key was missed or an error answered ends the comparison: what a server does
 //! fast must be what it was asked for.
 
+use std::time::Duration;
+
+use crate::clock;
 use crate::load::{self, Distribution, Operation, Outcome, ValueLens};
 use crate::peers::{Peer, Running};
 use crate::table::Table;
-use crate::usage;
+use crate::usage::{self, Usage};
 
 /// Batch and connections of the overwrites before a measurement.
 const OVERWRITE_BATCH: usize = 1_000;
 const OVERWRITE_CONNECTIONS: usize = 4;
+
+/// How long a server may go on working after its data is set.
+const SETTLE_TIME_MAX: Duration = Duration::from_secs(60);
+const SETTLE_STEP: Duration = Duration::from_millis(100);
+/// CPU time of a step in which a server counts as idle: Redis's timers take less.
+const IDLE_NS_PER_STEP: u64 = 5_000_000;
 
 /// What is asked alike of every server.
 #[derive(Clone, Debug, PartialEq)]
@@ -103,6 +113,7 @@ impl Turn<'_> {
         let empty_bytes = usage::rss_bytes(pid)?;
         load::preload(&self.load(&running, Operation::Set))?;
         let loaded_bytes = usage::rss_bytes(pid)?;
+        settle(pid)?;
         let turn_us = self.peer.longest_turn_us(&running.server.address);
         let turn_us = turn_us.map_or(String::new(), |us| us.to_string());
         let mut is_overwritten = data.overwrite_factor == 0;
@@ -118,6 +129,14 @@ impl Turn<'_> {
             };
             let outcome = load::run(&load)?;
             check(case.operation, &outcome)?;
+            eprintln!(
+                "  {}, batch {}, {} connections: {:.1} ns of CPU, {:.0} commands/s",
+                case.operation,
+                case.batch,
+                case.connections,
+                outcome.cpu_ns_per_command().unwrap_or(f64::NAN),
+                outcome.commands_per_s()
+            );
             table.push(&format!(
                 "{},{},{},{},{empty_bytes},{loaded_bytes},{turn_us},{}",
                 self.round,
@@ -165,6 +184,19 @@ impl Turn<'_> {
             warm_up_seconds: self.setting.warm_up_seconds,
             server_pid: Some(running.server.pid()),
             ..load::Options::default()
+        }
+    }
+}
+
+/// Waits until a server has become idle, or has been given enough time.
+fn settle(pid: u32) -> Result<(), String> {
+    let until = clock::now() + SETTLE_TIME_MAX;
+    loop {
+        let before = Usage::of(pid)?;
+        clock::wait(SETTLE_STEP);
+        let spent_ns = Usage::of(pid)?.since(&before).cpu_ns;
+        if spent_ns < IDLE_NS_PER_STEP || clock::now() > until {
+            return Ok(());
         }
     }
 }
