@@ -32,7 +32,7 @@ pub(crate) struct Options {
     /// protocol); those that are not installed are named in the record, ratios are with the first
     #[argh(option, default = "String::from(\"coremap,redis,memcached,lsm\")")]
     peers: String,
-    /// one more server as name=command with {{port}} in it, and {{shards}}, {{maxmemory}}, {{dir}} if
+    /// one more server as name=command with {{port}} in it, and {{shards}}, {{maxmemory}}, {{dir}}, {{empty}} if
     /// it has a use for them; may be repeated
     #[argh(option)]
     peer: Vec<String>,

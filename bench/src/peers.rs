@@ -2,7 +2,7 @@
 //!
 //! A peer is a command line with places to fill in: `{port}`, `{shards}` (how many cores it may
 //! use; Redis, which runs commands on one, has no use for it), `{maxmemory}` (bytes, 0 for no bound)
-//! and `{dir}` (an empty folder of its own). Every peer is pinned to the same CPUs. All keep their
+//! `{dir}` (an empty folder of its own) and `{empty}` (an argument without a letter). Every peer is pinned to the same CPUs. All keep their
 //! data in memory alone, but for the LSM tree, which has files by its nature and never syncs them.
 
 use std::io::{Read, Write};
@@ -25,69 +25,25 @@ pub(crate) struct Peer {
     pub(crate) version: String,
 }
 
-/// Those who are measured beside Coremap when they are installed. Memory bounds would be to their
-/// disadvantage here (an overwrite in place needs no room), so they have none that matters.
-const ADAPTERS: &[(&str, &[&str])] = &[
+/// Those who are measured beside Coremap where they are installed. Memory bounds would only be to
+/// their disadvantage (they overwrite in place), so they have none that is ever met.
+const ADAPTERS: &[(&str, &str)] = &[
     (
         "redis",
-        &[
-            "redis-server",
-            "--port",
-            "{port}",
-            "--bind",
-            "127.0.0.1",
-            "--save",
-            "",
-            "--appendonly",
-            "no",
-        ],
+        "redis-server --port {port} --bind 127.0.0.1 --save {empty} --appendonly no",
     ),
     (
         "memcached",
-        &[
-            "memcached",
-            "-p",
-            "{port}",
-            "-U",
-            "0",
-            "-l",
-            "127.0.0.1",
-            "-u",
-            "nobody",
-            "-t",
-            "{shards}",
-            "-m",
-            "100000",
-            "-c",
-            "4096",
-            "-R",
-            "1000",
-        ],
+        "memcached -p {port} -U 0 -l 127.0.0.1 -u nobody -t {shards} -m 100000 -c 4096 -R 1000",
     ),
     (
         "lsm",
-        &[
-            "{this}",
-            "lsm",
-            "--port",
-            "{port}",
-            "--dir",
-            "{dir}",
-            "--threads",
-            "{shards}",
-        ],
+        "{this} lsm --port {port} --dir {dir} --threads {shards}",
     ),
 ];
 
-/// How Coremap is started, the build under test like the one it is compared with.
-const COREMAP: &[&str] = &[
-    "--port",
-    "{port}",
-    "--shards",
-    "{shards}",
-    "--maxmemory",
-    "{maxmemory}",
-];
+/// How a build of Coremap is started.
+const COREMAP: &str = "--port {port} --shards {shards} --maxmemory {maxmemory}";
 
 /// A running peer.
 pub(crate) struct Running {
@@ -99,7 +55,7 @@ impl Peer {
     /// Coremap from one of its binaries.
     pub(crate) fn coremap(name: &str, program: &Path) -> Result<Self, String> {
         let program = program.to_string_lossy().into_owned();
-        let arguments = COREMAP.iter().map(|word| (*word).to_owned());
+        let arguments = COREMAP.split(' ').map(str::to_owned);
         let words = std::iter::once(program).chain(arguments).collect();
         Ok(Self {
             is_coremap: true,
@@ -109,14 +65,17 @@ impl Peer {
 
     /// One of the adapters; the inner error says that it is not installed.
     pub(crate) fn adapter(name: &str) -> Result<Result<Self, String>, String> {
-        let (_, words) = ADAPTERS
+        let (_, command) = ADAPTERS
             .iter()
             .find(|(adapter, _)| *adapter == name)
             .ok_or_else(|| format!("`{name}` is none of coremap, redis, memcached and lsm"))?;
         let this = std::env::current_exe().map_err(|error| error.to_string())?;
         let this = this.to_string_lossy();
-        let fill = |word: &&str| word.replace("{this}", &this);
-        Ok(Self::installed(name, words.iter().map(fill).collect()))
+        let fill = |word: &str| word.replace("{this}", &this);
+        Ok(Self::installed(
+            name,
+            command.split(' ').map(fill).collect(),
+        ))
     }
 
     /// Any other server, as `name=command`; its words are separated by spaces.
@@ -165,6 +124,7 @@ impl Peer {
                     .replace("{shards}", &shards.to_string())
                     .replace("{maxmemory}", &maxmemory_bytes.to_string())
                     .replace("{dir}", &folder.path().to_string_lossy())
+                    .replace("{empty}", "")
             })
             .collect();
         let server = Server::start(&words, port, &cpus[..shards.clamp(1, cpus.len())])?;
@@ -201,17 +161,9 @@ impl Peer {
 
     /// The command line as a record shows it, its program without the folder.
     pub(crate) fn command(&self) -> String {
-        let quote = |word: &str| match word {
-            "" => "''".to_owned(),
-            _ => word.to_owned(),
-        };
-        let words = self.words[1..].iter().map(|word| quote(word));
         let program = Path::new(&self.words[0]).file_name().unwrap_or_default();
-        let program = program.to_string_lossy().into_owned();
-        std::iter::once(program)
-            .chain(words)
-            .collect::<Vec<_>>()
-            .join(" ")
+        let arguments = self.words[1..].join(" ");
+        format!("{} {arguments}", program.to_string_lossy())
     }
 }
 

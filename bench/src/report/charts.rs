@@ -2,7 +2,7 @@
 //! bars where nothing was swept.
 
 use super::view::{
-    Case, DIMENSIONS, Dimension, QUANTILES, View, commands_per_s, cpu_ns, latency_us,
+    BATCH, Case, Dimension, OPERATION, QUANTILES, View, commands_per_s, cpu_ns, latency_us,
 };
 use crate::plot::{self, Series, Titles};
 use crate::table::{Row, Spread};
@@ -108,7 +108,7 @@ fn families<'a, 'b>(view: &'b View<'a>, but: &Dimension) -> Vec<(Name, Vec<&'b C
             .collect();
         Name {
             title: title.join(", "),
-            file: values.join("-").replace([':', '.', ',', '/'], "_"),
+            file: in_file_name(&values.join("-")),
         }
     };
     found
@@ -131,7 +131,7 @@ fn bars(view: &View<'_>) -> Result<Chart, String> {
     let groups: Vec<String> = view
         .cases
         .iter()
-        .map(|case| case.value(&DIMENSIONS[0]).to_uppercase())
+        .map(|case| case.value(OPERATION).to_uppercase())
         .collect();
     let series = series(view, |server| {
         let spread = |(index, case): (u32, &Case<'_>)| {
@@ -153,64 +153,69 @@ fn bars(view: &View<'_>) -> Result<Chart, String> {
 
 /// Latencies by percentile of each command, at the smallest batch: where a single request waits.
 fn profiles(view: &View<'_>, charts: &mut Vec<Chart>) -> Result<(), String> {
-    let operation = &DIMENSIONS[0];
-    let mut operations: Vec<&str> = Vec::new();
+    let batch = |case: &Case<'_>| case.value(BATCH).parse().unwrap_or(u64::MAX);
+    let mut chosen: Vec<&Case<'_>> = Vec::new();
     for case in &view.cases {
-        let name = case.value(operation);
-        if operations.contains(&name) {
-            continue;
+        let rival = chosen
+            .iter_mut()
+            .find(|other| other.value(OPERATION) == case.value(OPERATION));
+        match rival {
+            Some(other) if batch(case) < batch(other) => *other = case,
+            Some(_) => {}
+            None => chosen.push(case),
         }
-        operations.push(name);
-        let batch = |case: &&Case<'_>| case.value(&DIMENSIONS[1]).parse().unwrap_or(u64::MAX);
-        let of_operation = view
-            .cases
-            .iter()
-            .filter(|case| case.value(operation) == name);
-        let Some(case) = of_operation.min_by_key(batch) else {
-            continue;
-        };
-        let is_measured = |quantile: &&(&str, &str)| {
-            let measured = |server| case.spread(server, |row| latency_us(row, quantile.0));
-            view.servers.iter().any(|server| measured(server).is_some())
-        };
-        let quantiles: Vec<_> = QUANTILES.iter().filter(is_measured).collect();
-        if quantiles.is_empty() {
-            continue;
-        }
-        let series = series(view, |server| {
-            let point = |(x, (quantile, _)): (u32, &&(&str, &str))| {
-                let spread = case.spread(server, |row| latency_us(row, quantile))?;
-                Some((f64::from(x), spread))
-            };
-            (0..).zip(&quantiles).filter_map(point).collect()
-        });
-        let title = format!(
-            "{}, {}: latency of a batch, us",
-            name.to_uppercase(),
-            others(view, case)
-        );
-        let places: Vec<&str> = quantiles.iter().map(|(_, place)| *place).collect();
-        let titles = Titles {
-            title: &title,
-            x: "share of batches that took no longer",
-            y: "microseconds",
-        };
-        charts.push(Chart {
-            file: format!("latency-{}.svg", name.replace([':', '.', ',', '/'], "_")),
-            svg: plot::profile(&titles, &places, &series)?,
-            title,
-        });
+    }
+    for case in chosen {
+        charts.extend(profile(view, case)?);
     }
     Ok(())
 }
 
-/// What is asked in a case beside its command.
-fn others(view: &View<'_>, case: &Case<'_>) -> String {
-    let mut shown = vec![&DIMENSIONS[1]];
-    shown.extend(view.varied.iter().skip(1).filter(|d| **d != &DIMENSIONS[1]));
-    let texts: Vec<_> = shown
+/// The latencies of one case, if they were measured.
+fn profile(view: &View<'_>, case: &Case<'_>) -> Result<Option<Chart>, String> {
+    let latency = |server, quantile| case.spread(server, |row| latency_us(row, quantile));
+    let is_measured = |(quantile, _): &&(&'static str, _)| {
+        let mut servers = view.servers.iter();
+        servers.any(|server| latency(server, quantile).is_some())
+    };
+    let quantiles: Vec<_> = QUANTILES.iter().filter(is_measured).collect();
+    if quantiles.is_empty() {
+        return Ok(None);
+    }
+    let series = series(view, |server| {
+        let spreads = quantiles
+            .iter()
+            .map(|(quantile, _)| latency(server, quantile));
+        let points = (0..).map(f64::from).zip(spreads);
+        points
+            .filter_map(|(x, spread)| Some((x, spread?)))
+            .collect()
+    });
+    let operation = case.value(OPERATION);
+    let mut asked = vec![
+        operation.to_uppercase(),
+        format!("batch {}", case.value(BATCH)),
+    ];
+    let others = view
+        .varied
         .iter()
-        .map(|d| format!("{} {}", d.name, case.value(d)))
-        .collect();
-    texts.join(", ")
+        .filter(|d| !matches!(d.column, "operation" | "pipeline"));
+    asked.extend(others.map(|d| format!("{} {}", d.name, case.value(d))));
+    let title = format!("{}: latency of a batch, us", asked.join(", "));
+    let titles = Titles {
+        title: &title,
+        x: "share of batches that took no longer",
+        y: "microseconds",
+    };
+    let places: Vec<&str> = quantiles.iter().map(|(_, place)| *place).collect();
+    Ok(Some(Chart {
+        file: format!("latency-{}.svg", in_file_name(operation)),
+        svg: plot::profile(&titles, &places, &series)?,
+        title,
+    }))
+}
+
+/// A text with what file names should not have replaced.
+fn in_file_name(text: &str) -> String {
+    text.replace([':', '.', ',', '/', '+'], "_")
 }

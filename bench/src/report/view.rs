@@ -15,6 +15,9 @@ pub(crate) struct Dimension {
     pub(crate) name: &'static str,
 }
 
+pub(crate) const OPERATION: &Dimension = &DIMENSIONS[0];
+pub(crate) const BATCH: &Dimension = &DIMENSIONS[1];
+
 /// All of them, the command first.
 pub(crate) const DIMENSIONS: &[Dimension] = &[
     dimension("operation", "command"),
