@@ -22,66 +22,70 @@ use engine::{Case, Data, Setting};
 #[derive(FromArgs)]
 #[argh(subcommand, name = "compare")]
 pub(crate) struct Options {
-    /// the coremap binary; default: beside this one
+    /// the coremap binary (default: beside this one)
     #[argh(option)]
     coremap: Option<PathBuf>,
     /// another coremap binary, measured after the first: two builds side by side
     #[argh(option)]
     baseline: Option<PathBuf>,
     /// servers to measure, of coremap, redis, memcached and lsm (an LSM tree behind Redis's
-    /// protocol); those that are not installed are named in the record, ratios are with the first
+    /// protocol); those that are not installed are named in the record, ratios are with the
+    /// first (default coremap,redis,memcached,lsm)
     #[argh(option, default = "String::from(\"coremap,redis,memcached,lsm\")")]
     peers: String,
-    /// one more server as name=command with {{port}} in it, and {{shards}}, {{maxmemory}}, {{dir}}, {{empty}} if
-    /// it has a use for them; may be repeated
+    /// one more server as name=command with {port} in it, and {shards}, {maxmemory}, {dir} or
+    /// {empty} if it has a use for them; may be repeated
     #[argh(option)]
     peer: Vec<String>,
-    /// what to send, each as `load` takes it: get, set, ping, mixed:PERCENT_OF_SETS, mget:KEYS, ..
+    /// what to send, each as `load` takes it: get, set, ping, mixed:PERCENT_OF_SETS,
+    /// mget:KEYS and others (default get,set)
     #[argh(option, default = "String::from(\"get,set\")")]
     operations: String,
-    /// commands of a batch
+    /// commands of a batch (default 20000,100,1)
     #[argh(option, default = "String::from(\"20000,100,1\")")]
     batches: String,
-    /// numbers of keys, as 1k or 50M; all are set before the measurement
+    /// numbers of keys, as 1k or 50M; all are set before the measurement (default 1M)
     #[argh(option, default = "String::from(\"1M\")")]
     keys: String,
     /// which of them are asked for: uniform, zipfian:EXPONENT or sequential
+    /// (default uniform)
     #[argh(option, default = "Distribution::Uniform")]
     keys_distribution: Distribution,
-    /// bytes of a value: each a number or what `load` takes
+    /// bytes of a value: each a number or what `load` takes (default 3)
     #[argh(option, default = "String::from(\"3\")")]
     value_lens: String,
-    /// numbers of connections
+    /// numbers of connections (default 50)
     #[argh(option, default = "String::from(\"50\")")]
     connections: String,
-    /// numbers of cores a server may use: shards of coremap, threads of memcached
+    /// numbers of cores a server may use: shards of coremap, threads of memcached (default 1)
     #[argh(option, default = "String::from(\"1\")")]
     shards: String,
-    /// memory bound of coremap in bytes, or as 512M; 0 for none
+    /// memory bound of coremap in bytes, or as 512M; 0 for none (default 0)
     #[argh(option, default = "String::from(\"0\")")]
     maxmemory: String,
     /// how many times all data is overwritten before a command that writes is measured
+    /// (default 0)
     #[argh(option, default = "0")]
     overwrite: u64,
-    /// how often each server is measured
+    /// how often each server is measured (default 5)
     #[argh(option, default = "5")]
     rounds: usize,
-    /// length of one measurement
+    /// length of one measurement (default 3)
     #[argh(option, default = "3")]
     seconds: u64,
-    /// length of the warm-up before each
+    /// length of the warm-up before each (default 1)
     #[argh(option, default = "1")]
     warm_up_seconds: u64,
-    /// the servers' CPUs, one for each shard
+    /// the servers' CPUs, one for each shard (default 0)
     #[argh(option, default = "String::from(\"0\")")]
     server_cpus: String,
-    /// the client's CPUs, a thread on each
+    /// the client's CPUs, a thread on each (default 1)
     #[argh(option, default = "String::from(\"1\")")]
     client_cpus: String,
-    /// last part of the record's name
+    /// last part of the record's name (default compare)
     #[argh(option, default = "String::from(\"compare\")")]
     name: String,
-    /// where records are kept
+    /// where records are kept (default bench/results)
     #[argh(option, default = "PathBuf::from(\"bench/results\")")]
     results: PathBuf,
 }
@@ -173,18 +177,15 @@ impl Options {
             if name == "coremap" {
                 let program = self.coremap.clone().map_or_else(peers::beside_this, Ok)?;
                 found.push(Peer::coremap(name, &program)?);
-                let baseline = self.baseline.as_deref();
-                found.extend(
-                    baseline
-                        .map(|it| Peer::coremap("baseline", it))
-                        .transpose()?,
-                );
                 continue;
             }
             match Peer::adapter(name)? {
                 Ok(peer) => found.push(peer),
                 Err(reason) => absent.push(format!("{name}: {reason}")),
             }
+        }
+        if let Some(program) = &self.baseline {
+            found.insert(found.len().min(1), Peer::coremap("baseline", program)?);
         }
         for text in &self.peer {
             found.push(Peer::parse(text)?);

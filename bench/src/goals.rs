@@ -26,28 +26,30 @@ use crate::table::{Row, Spread, Table, line};
 #[derive(FromArgs)]
 #[argh(subcommand, name = "goals")]
 pub(crate) struct Options {
-    /// the coremap binary; default: beside this one
+    /// the coremap binary (default: beside this one)
     #[argh(option)]
     coremap: Option<PathBuf>,
     /// one short round on little data, to see that everything works
     #[argh(switch)]
     quick: bool,
     /// which parts to run, of embedded, one-core, two-cores, many-keys, memory, waits
+    /// (default: all)
     #[argh(
         option,
         default = "String::from(\"embedded,one-core,two-cores,many-keys,memory,waits\")"
     )]
     parts: String,
     /// the CPU of servers that have one; with the client's, the two of those that have two
+    /// (default 0)
     #[argh(option, default = "0")]
     server_cpu: usize,
-    /// the client's CPU, where it has one of its own
+    /// the client's CPU, where it has one of its own (default 1)
     #[argh(option, default = "1")]
     client_cpu: usize,
-    /// last part of the record's name
+    /// last part of the record's name (default goals)
     #[argh(option, default = "String::from(\"goals\")")]
     name: String,
-    /// where records are kept
+    /// where records are kept (default bench/results)
     #[argh(option, default = "PathBuf::from(\"bench/results\")")]
     results: PathBuf,
 }

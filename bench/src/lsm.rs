@@ -41,10 +41,10 @@ pub(crate) struct Options {
     /// folder of the tree's files; made if it is not there
     #[argh(option)]
     dir: PathBuf,
-    /// number of threads that serve connections
+    /// number of threads that serve connections (default 1)
     #[argh(option, default = "1")]
     threads: usize,
-    /// size of the tree's block cache in MiB
+    /// size of the tree's block cache in MiB (default 1024)
     #[argh(option, default = "1024")]
     cache_mib: u64,
 }
