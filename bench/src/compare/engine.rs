@@ -10,7 +10,7 @@
 //! A run in which a key was missed or an error answered ends the comparison: what a server does
 //! fast must be what it was asked for.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::clock;
 use crate::load::{self, Distribution, Operation, Outcome, ValueLens};
@@ -63,7 +63,7 @@ pub(crate) struct Setting {
 
 /// Columns that stand before those of `load`.
 const COLUMNS: &str = "round,shards,maxmemory_bytes,overwrite,empty_rss_bytes,loaded_rss_bytes,\
-loaded_turn_longest_us";
+loaded_turn_longest_us,others_cpus";
 
 /// An empty table for what `run` measures.
 pub(crate) fn table() -> Table {
@@ -127,7 +127,9 @@ impl Turn<'_> {
                 connections: case.connections,
                 ..self.load(&running, case.operation)
             };
+            let others = Others::begin(pid)?;
             let outcome = load::run(&load)?;
+            let others_cpus = others.cpus()?;
             check(case.operation, &outcome)?;
             eprintln!(
                 "  {}, batch {}, {} connections: {:.1} ns of CPU, {:.0} commands/s",
@@ -138,7 +140,7 @@ impl Turn<'_> {
                 outcome.commands_per_s()
             );
             table.push(&format!(
-                "{},{},{},{},{empty_bytes},{loaded_bytes},{turn_us},{}",
+                "{},{},{},{},{empty_bytes},{loaded_bytes},{turn_us},{others_cpus:.2},{}",
                 self.round,
                 data.shards,
                 data.maxmemory_bytes,
@@ -185,6 +187,37 @@ impl Turn<'_> {
             server_pid: Some(running.server.pid()),
             ..load::Options::default()
         }
+    }
+}
+
+/// What this machine does beside the server and its client while a case is measured.
+struct Others {
+    server_pid: u32,
+    began_at: Instant,
+    /// CPU time of all others together since the machine began.
+    ns: u64,
+}
+
+impl Others {
+    fn begin(server_pid: u32) -> Result<Self, String> {
+        Ok(Self {
+            server_pid,
+            began_at: clock::now(),
+            ns: Self::ns(server_pid)?,
+        })
+    }
+
+    /// How many CPUs they have kept busy.
+    fn cpus(&self) -> Result<f64, String> {
+        let spent_ns = Self::ns(self.server_pid)?.saturating_sub(self.ns);
+        let spent = Duration::from_nanos(spent_ns).as_secs_f64();
+        Ok(spent / clock::now().duration_since(self.began_at).as_secs_f64())
+    }
+
+    fn ns(server_pid: u32) -> Result<u64, String> {
+        let measured =
+            usage::cpu_ns_in_ticks(server_pid)? + usage::cpu_ns_in_ticks(std::process::id())?;
+        Ok(usage::machine_cpu_ns()?.saturating_sub(measured))
     }
 }
 

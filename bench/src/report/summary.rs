@@ -8,6 +8,8 @@ use crate::goals;
 use crate::record::{ABSENT, Record};
 use crate::table::{Row, Spread};
 
+/// CPUs that others may keep busy before a reader is warned.
+const OTHERS_CPUS_MIN: f64 = 0.1;
 const MIB: f64 = 1_048_576.0;
 
 pub(super) fn summary(record: &Record, view: &View<'_>, charts: &[Chart]) -> String {
@@ -54,6 +56,23 @@ fn conditions(record: &Record, view: &View<'_>) -> String {
     );
     text += &fixed.join("; ");
     text += ".\n";
+    let others =
+        |case: &Case<'_>, server: &&str| case.spread(server, |row| row.number("others_cpus"));
+    let busiest = view.cases.iter().flat_map(|case| {
+        let spreads = view
+            .servers
+            .iter()
+            .filter_map(move |server| others(case, server));
+        spreads.map(|spread| spread.max)
+    });
+    let busiest = busiest.fold(0.0, f64::max);
+    if busiest >= OTHERS_CPUS_MIN {
+        let _ = writeln!(
+            text,
+            "\n**The machine was not quiet**: during a measurement others kept up to {busiest:.2} CPUs busy \
+             (`others_cpus` in raw.csv)."
+        );
+    }
     for line in record
         .about
         .iter()
