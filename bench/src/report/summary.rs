@@ -248,6 +248,25 @@ fn grouped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::table::Table;
+
+    #[test]
+    fn who_wins_or_is_absent_is_told_of_every_server_and_case() {
+        let raw = "round,others_cpus,server,operation,pipeline,server_cpu_ns_per_command\n\
+            1,0.02,coremap,get,1,9000\n1,0.40,redis,get,1,6000\n\
+            1,0.01,coremap,get,100,150\n1,0.01,redis,get,100,750\n1,0,coremap,ping,100,40\n";
+        let record = Record {
+            about: vec![format!("{ABSENT}memcached: memcached is not there")],
+            raw: Table::parse(raw).unwrap(),
+            ..Record::default()
+        };
+        let text = summary(&record, &View::new(&record.raw), &[]);
+        assert!(text.contains("| GET | 1 | 9000 | 6000, 0.67x |"), "{text}");
+        assert!(text.contains("| GET | 100 | 150 | 750, 5.00x |"));
+        assert!(text.contains("| PING | 100 | 40.0 | - |"));
+        assert!(text.contains("\nAbsent: memcached: memcached is not there.\n"));
+        assert!(text.contains("others kept up to 0.40 CPUs busy"));
+    }
 
     #[test]
     fn numbers_are_shown_with_as_many_digits_as_count() {
