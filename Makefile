@@ -1,6 +1,6 @@
 # Every target does its own set-up; a fresh machine needs Rust, git and a C compiler.
 
-.PHONY: help run test test-long loom check clients
+.PHONY: help run test test-long loom check clients bench goals
 
 help:
 	@echo 'make run        build for release and serve on port 6379, in memory'
@@ -8,6 +8,8 @@ help:
 	@echo 'make test-long  the same tests at full size (about half an hour)'
 	@echo 'make loom       model-check what two cores touch'
 	@echo 'make check      formatting and lints'
+	@echo 'make bench      measure beside Redis, memcached and an LSM tree: a record in ten minutes'
+	@echo 'make goals      measure every figure the project has promised (three quarters of an hour)'
 
 run:
 	cargo run --release --bin coremap
@@ -30,3 +32,13 @@ check:
 # that they were skipped; with COREMAP_REQUIRE_CLIENTS=1 that is a failure.
 clients:
 	@tests/clients/install target/clients
+
+# Side by side on this machine, as bench/README.md tells it; writes bench/results/<date>-bench.
+bench:
+	cargo build --release --workspace
+	target/release/coremap-bench compare --operations get,set --batches 1,10,100,1000,20000 \
+		--overwrite 5 --rounds 3 --seconds 2 --name bench
+
+goals:
+	cargo build --release --workspace
+	target/release/coremap-bench goals

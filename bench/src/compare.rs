@@ -1,240 +1,279 @@
-//! `compare`: Coremap and redis-server in turn on one core, under the same load from another.
+//! `compare`: Coremap and its peers in turn, pinned the same way, under the same load.
 //!
-//! Rounds go A B A B, each with freshly started and preloaded servers, so that whatever drifts
-//! on the machine drifts under both. A cell of the table is the median of its rounds.
+//! What is varied is a list: every option that takes several values is swept, and every combination
+//! is a case with its row in the tables. The record's folder holds the raw lines, and the tables and
+//! plots made from them (`report`).
 
-use std::path::{Path, PathBuf};
+pub(crate) mod engine;
+
+use std::path::PathBuf;
+use std::str::FromStr;
 
 use argh::FromArgs;
 
-use crate::load::{self, Operation, Outcome, ValueLens};
-use crate::process::Server;
-use crate::record;
+use crate::load::{Distribution, Operation, ValueLens};
+use crate::peers::{self, Peer};
+use crate::record::{self, Record};
+use crate::{process, report};
+use engine::{Case, Data, Setting};
 
-/// Measure Coremap and redis-server side by side and write a record.
+/// Measure Coremap and other servers side by side and write a record. Options that take several
+/// values take a list, as --batches 1,100,20k: every combination is measured.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "compare")]
 pub(crate) struct Options {
-    /// the coremap binary; default: beside this one
+    /// the coremap binary (default: beside this one)
     #[argh(option)]
     coremap: Option<PathBuf>,
-    /// the redis-server binary
-    #[argh(option, default = "PathBuf::from(\"redis-server\")")]
-    redis: PathBuf,
-    /// the servers' CPU
+    /// another coremap binary, measured after the first: two builds side by side
+    #[argh(option)]
+    baseline: Option<PathBuf>,
+    /// servers to measure, of coremap, redis, memcached and lsm (an LSM tree behind Redis's
+    /// protocol); those that are not installed are named in the record, ratios are with the
+    /// first (default coremap,redis,memcached,lsm)
+    #[argh(option, default = "String::from(\"coremap,redis,memcached,lsm\")")]
+    peers: String,
+    /// one more server as name=command with {port} in it, and {shards}, {maxmemory}, {dir} or
+    /// {empty} if it has a use for them; may be repeated
+    #[argh(option)]
+    peer: Vec<String>,
+    /// what to send, each as `load` takes it: get, set, ping, mixed:PERCENT_OF_SETS,
+    /// mget:KEYS and others (default get,set)
+    #[argh(option, default = "String::from(\"get,set\")")]
+    operations: String,
+    /// commands of a batch (default 20000,100,1)
+    #[argh(option, default = "String::from(\"20000,100,1\")")]
+    batches: String,
+    /// numbers of keys, as 1k or 50M; all are set before the measurement (default 1M)
+    #[argh(option, default = "String::from(\"1M\")")]
+    keys: String,
+    /// which of them are asked for: uniform, zipfian:EXPONENT or sequential
+    /// (default uniform)
+    #[argh(option, default = "Distribution::Uniform")]
+    keys_distribution: Distribution,
+    /// bytes of a value: each a number or what `load` takes (default 3)
+    #[argh(option, default = "String::from(\"3\")")]
+    value_lens: String,
+    /// numbers of connections (default 50)
+    #[argh(option, default = "String::from(\"50\")")]
+    connections: String,
+    /// numbers of cores a server may use: shards of coremap, threads of memcached (default 1)
+    #[argh(option, default = "String::from(\"1\")")]
+    shards: String,
+    /// memory bound of coremap in bytes, or as 512M; 0 for none (default 0)
+    #[argh(option, default = "String::from(\"0\")")]
+    maxmemory: String,
+    /// how many times all data is overwritten before a command that writes is measured
+    /// (default 0)
     #[argh(option, default = "0")]
-    server_cpu: usize,
-    /// the client's CPU
-    #[argh(option, default = "1")]
-    client_cpu: usize,
-    /// how often each server is measured
+    overwrite: u64,
+    /// how often each server is measured (default 5)
     #[argh(option, default = "5")]
     rounds: usize,
-    /// length of one measurement
+    /// length of one measurement (default 3)
     #[argh(option, default = "3")]
     seconds: u64,
-    /// batch sizes, as 20000,100,1
-    #[argh(option, default = "String::from(\"20000,100,1\")")]
-    pipelines: String,
-    /// number of keys
-    #[argh(option, default = "1_000_000")]
-    keys: u64,
-    /// bytes of a value
-    #[argh(option, default = "3")]
-    value_len: usize,
-    /// number of connections
-    #[argh(option, default = "50")]
-    connections: usize,
-    /// last part of the record's name
-    #[argh(option, default = "String::from(\"compare-redis\")")]
+    /// length of the warm-up before each (default 1)
+    #[argh(option, default = "1")]
+    warm_up_seconds: u64,
+    /// the servers' CPUs, one for each shard (default 0)
+    #[argh(option, default = "String::from(\"0\")")]
+    server_cpus: String,
+    /// the client's CPUs, a thread on each (default 1)
+    #[argh(option, default = "String::from(\"1\")")]
+    client_cpus: String,
+    /// last part of the record's name (default compare)
+    #[argh(option, default = "String::from(\"compare\")")]
     name: String,
-    /// where records are kept
+    /// where records are kept (default bench/results)
     #[argh(option, default = "PathBuf::from(\"bench/results\")")]
     results: PathBuf,
 }
 
-/// A server of the table.
-struct Peer {
-    name: &'static str,
-    program: PathBuf,
-    arguments: &'static [&'static str],
-}
-
-/// One measurement of one server.
-struct Sample {
-    peer: usize,
-    operation: Operation,
-    pipeline: usize,
-    cpu_ns_per_command: f64,
-    commands_per_s: f64,
-    rss_bytes: u64,
-}
-
 pub(crate) fn main(options: &Options) -> Result<(), String> {
-    let pipelines = options
-        .pipelines
-        .split(',')
-        .map(|text| {
-            text.parse::<usize>()
-                .map_err(|_| format!("`{text}` is not a batch size"))
+    let setting = options.setting()?;
+    let cases = options.cases(setting.server_cpus.len())?;
+    let (peers, absent) = options.peers()?;
+    let folder = record::create(&options.results, &options.name)?;
+    let mut raw = engine::table();
+    // What was measured before a failure is kept: an hour of rounds is not thrown away.
+    let outcome = engine::run(&setting, &peers, &cases, &mut raw);
+    let record = Record {
+        about: record::about(&peers, &absent),
+        raw,
+        ..Record::default()
+    };
+    record.write(&folder)?;
+    report::write(&folder)?;
+    println!("record: {}", folder.display());
+    outcome
+}
+
+impl Options {
+    fn setting(&self) -> Result<Setting, String> {
+        if self.rounds == 0 || self.seconds == 0 {
+            return Err("rounds and seconds want at least 1".to_owned());
+        }
+        Ok(Setting {
+            rounds: self.rounds,
+            seconds: self.seconds,
+            warm_up_seconds: self.warm_up_seconds,
+            server_cpus: process::cpu_list(&self.server_cpus)?,
+            client_cpus: process::cpu_list(&self.client_cpus)?,
         })
-        .collect::<Result<Vec<_>, _>>()?;
-    let peers = peers(options)?;
-    let mut samples = Vec::new();
-    let mut lines = Vec::new();
-    for round in 1..=options.rounds {
-        for (index, peer) in peers.iter().enumerate() {
-            eprintln!("round {round} of {}: {}", options.rounds, peer.name);
-            let server = Server::start(&peer.program, peer.arguments, options.server_cpu)?;
-            let load = load_options(options, &server);
-            load::preload(&load)?;
-            for operation in [Operation::Get, Operation::Set] {
-                for &pipeline in &pipelines {
-                    let load = load::Options {
-                        operation,
-                        pipeline,
-                        ..load.clone()
+    }
+
+    /// Every combination, with cases that want the same data next to each other.
+    fn cases(&self, server_cpu_count: usize) -> Result<Vec<Case>, String> {
+        let [maxmemory_bytes] = numbers(&self.maxmemory)?[..] else {
+            return Err("maxmemory is one number".to_owned());
+        };
+        let mut cases = Vec::new();
+        for &shards in &sizes(&self.shards)? {
+            if !(1..=server_cpu_count).contains(&shards) {
+                return Err(format!(
+                    "{shards} shards want as many CPUs: --server-cpus {}",
+                    self.server_cpus
+                ));
+            }
+            for &keys in &numbers(&self.keys)? {
+                for value_len in list(&self.value_lens, ValueLens::from_str)? {
+                    let data = Data {
+                        keys,
+                        keys_distribution: self.keys_distribution,
+                        value_len,
+                        shards,
+                        maxmemory_bytes,
+                        overwrite_factor: self.overwrite,
                     };
-                    let outcome = load::run(&load)?;
-                    lines.push(record::csv_line(peer.name, &load, &outcome));
-                    samples.push(sample(index, &load, &outcome)?);
+                    self.cases_of(&data, &mut cases)?;
                 }
             }
         }
+        Ok(cases)
     }
-    let summary = summary(options, &peers, &pipelines, &samples);
-    let programs: Vec<&Path> = peers.iter().map(|peer| peer.program.as_path()).collect();
-    let folder = record::write(&options.results, &options.name, &summary, &lines, &programs)?;
-    println!("{summary}\nrecord: {}", folder.display());
-    Ok(())
-}
 
-/// The servers to measure; redis-server is left out, with a word, where it is not installed.
-fn peers(options: &Options) -> Result<Vec<Peer>, String> {
-    let beside = std::env::current_exe()
-        .map_err(|error| error.to_string())?
-        .with_file_name("coremap");
-    let coremap = options.coremap.clone().unwrap_or(beside);
-    let mut peers = vec![Peer {
-        name: "coremap",
-        program: coremap,
-        arguments: &["--shards", "1"],
-    }];
-    if std::process::Command::new(&options.redis)
-        .arg("--version")
-        .output()
-        .is_ok()
-    {
-        let arguments = &["--save", "", "--appendonly", "no"];
-        peers.push(Peer {
-            name: "redis",
-            program: options.redis.clone(),
-            arguments,
-        });
-    } else {
-        eprintln!(
-            "{} is not there: coremap is measured alone",
-            options.redis.display()
-        );
+    fn cases_of(&self, data: &Data, cases: &mut Vec<Case>) -> Result<(), String> {
+        for operation in list(&self.operations, Operation::from_str)? {
+            for &batch in &sizes(&self.batches)? {
+                for &connections in &sizes(&self.connections)? {
+                    cases.push(Case {
+                        operation,
+                        batch,
+                        connections,
+                        data: data.clone(),
+                    });
+                }
+            }
+        }
+        Ok(())
     }
-    Ok(peers)
-}
 
-fn load_options(options: &Options, server: &Server) -> load::Options {
-    load::Options {
-        server: server.address.clone(),
-        keys: options.keys,
-        value_len: ValueLens::fixed(options.value_len),
-        connections: options.connections,
-        seconds: options.seconds,
-        server_pid: Some(server.pid()),
-        cpus: Some(options.client_cpu.to_string()),
-        ..load::Options::default()
+    /// Those who are measured, and a line for each who is not there.
+    fn peers(&self) -> Result<(Vec<Peer>, Vec<String>), String> {
+        let mut found = Vec::new();
+        let mut absent = Vec::new();
+        for name in self.peers.split(',') {
+            if name == "coremap" {
+                let program = self.coremap.clone().map_or_else(peers::beside_this, Ok)?;
+                found.push(Peer::coremap(name, &program)?);
+                continue;
+            }
+            match Peer::adapter(name)? {
+                Ok(peer) => found.push(peer),
+                Err(reason) => absent.push(format!("{name}: {reason}")),
+            }
+        }
+        if let Some(program) = &self.baseline {
+            found.insert(found.len().min(1), Peer::coremap("baseline", program)?);
+        }
+        for text in &self.peer {
+            found.push(Peer::parse(text)?);
+        }
+        for line in &absent {
+            eprintln!("absent: {line}");
+        }
+        Ok((found, absent))
     }
 }
 
-fn sample(peer: usize, load: &load::Options, outcome: &Outcome) -> Result<Sample, String> {
-    if outcome.tally.error_count > 0 || outcome.tally.miss_count > 0 {
-        return Err(format!(
-            "a run must hit every key without an error: {:?}",
-            outcome.tally
-        ));
-    }
-    Ok(Sample {
-        peer,
-        operation: load.operation,
-        pipeline: load.pipeline,
-        cpu_ns_per_command: outcome.cpu_ns_per_command().unwrap_or(f64::NAN),
-        commands_per_s: outcome.commands_per_s(),
-        rss_bytes: outcome.server_rss_bytes.unwrap_or(0),
+/// The parts of a list, each read by `read`.
+fn list<T>(text: &str, read: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, String> {
+    text.split(',').map(|part| read(part.trim())).collect()
+}
+
+/// A list of numbers as 100, 20k or 50M.
+fn numbers(text: &str) -> Result<Vec<u64>, String> {
+    list(text, |part| {
+        let (digits, factor) = match part.strip_suffix(['k', 'K']) {
+            Some(digits) => (digits, 1_000),
+            None => part
+                .strip_suffix('M')
+                .map_or((part, 1), |digits| (digits, 1_000_000)),
+        };
+        let number = digits
+            .parse::<u64>()
+            .ok()
+            .and_then(|number| number.checked_mul(factor));
+        number.ok_or_else(|| format!("`{part}` is not a number such as 100, 20k or 50M"))
     })
 }
 
-/// The table, with a ratio where there are two servers.
-fn summary(options: &Options, peers: &[Peer], pipelines: &[usize], samples: &[Sample]) -> String {
-    let mut text = format!(
-        "Server on CPU {}, client on CPU {}; {} keys of 16 bytes, values of {} bytes, {} connections; \
-         medians of {} runs of {} s.\n\n| command, batch |",
-        options.server_cpu,
-        options.client_cpu,
-        options.keys,
-        options.value_len,
-        options.connections,
-        options.rounds,
-        options.seconds,
-    );
-    for peer in peers {
-        text += &format!(" {} CPU ns/command | {} commands/s |", peer.name, peer.name);
-    }
-    text += " CPU, others over coremap |\n|---|";
-    text += &"---|".repeat(2 * peers.len() + 1);
-    for operation in [Operation::Get, Operation::Set] {
-        for &pipeline in pipelines {
-            text += &format!("\n| {}, {pipeline} |", operation.to_string().to_uppercase());
-            let of = |peer: usize, value: fn(&Sample) -> f64| {
-                let is_cell = |s: &&Sample| {
-                    s.peer == peer && s.operation == operation && s.pipeline == pipeline
-                };
-                median(samples.iter().filter(is_cell).map(value).collect())
-            };
-            let cpu_ns: Vec<f64> = (0..peers.len())
-                .map(|peer| of(peer, |s| s.cpu_ns_per_command))
-                .collect();
-            for (peer, ns) in cpu_ns.iter().enumerate() {
-                text += &format!(" {ns:.0} | {:.0} |", of(peer, |s| s.commands_per_s));
-            }
-            let ratios: Vec<String> = cpu_ns[1..]
-                .iter()
-                .map(|ns| format!("{:.1}x", ns / cpu_ns[0]))
-                .collect();
-            text += &format!(" {} |", ratios.join(", "));
-        }
-    }
-    text += "\n\nResident memory at the end, largest of all runs:";
-    for (index, peer) in peers.iter().enumerate() {
-        let bytes = samples
-            .iter()
-            .filter(|s| s.peer == index)
-            .map(|s| s.rss_bytes)
-            .max()
-            .unwrap_or(0);
-        text += &format!(" {} {} MiB;", peer.name, bytes >> 20);
-    }
-    text.trim_end_matches(';').to_owned() + ".\n"
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+fn sizes(text: &str) -> Result<Vec<usize>, String> {
+    let numbers = numbers(text)?.into_iter();
+    numbers
+        .map(|number| usize::try_from(number).map_err(|error| error.to_string()))
+        .collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn options(arguments: &[&str]) -> Options {
+        Options::from_args(&["compare"], arguments).unwrap()
+    }
+
     #[test]
-    fn a_median_is_the_middle_value() {
-        assert_eq!(median(vec![3.0, 1.0, 2.0]).to_string(), "2");
-        assert!(median(Vec::new()).is_nan());
+    fn every_combination_is_a_case_and_equal_data_stays_together() {
+        let options = options(&[
+            "--batches",
+            "1,20k",
+            "--keys",
+            "1k,2M",
+            "--operations",
+            "get,set",
+        ]);
+        let cases = options.cases(1).unwrap();
+        assert_eq!(cases.len(), 8);
+        let groups: Vec<_> = cases.chunk_by(|one, next| one.data == next.data).collect();
+        assert_eq!((groups.len(), groups[0].len()), (2, 4));
+        assert_eq!(
+            (groups[1][3].data.keys, groups[1][3].batch),
+            (2_000_000, 20_000)
+        );
+    }
+
+    #[test]
+    fn more_shards_than_cpus_and_what_is_no_number_are_refused() {
+        assert!(
+            options(&["--shards", "2"])
+                .cases(1)
+                .unwrap_err()
+                .contains("--server-cpus")
+        );
+        assert!(
+            options(&["--keys", "many"])
+                .cases(1)
+                .unwrap_err()
+                .contains("`many`")
+        );
+        assert!(options(&["--rounds", "0"]).setting().is_err());
+    }
+
+    #[test]
+    fn numbers_may_be_thousands_and_millions() {
+        assert_eq!(numbers("1, 20k,50M"), Ok(vec![1, 20_000, 50_000_000]));
+        assert!(numbers("99999999999999999M").is_err());
     }
 }

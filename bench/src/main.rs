@@ -1,19 +1,30 @@
 //! `coremap-bench`: the instruments that every number about Coremap comes from.
 //!
 //! - `load` drives one running server and prints one CSV line.
-//! - `compare` starts Coremap and redis-server in turn on the same core, measures both with the
-//!   same load and writes a record: summary, raw lines, command and machine.
+//! - `compare` starts Coremap and its peers in turn on the same cores, measures all with the same
+//!   load and writes a record: a folder with command, versions, machine and every raw line.
+//! - `goals` measures every figure this project has promised and says where each stands.
+//! - `report` makes a record's tables and plots again.
+//! - `lsm` serves an LSM tree over Redis's protocol, for `compare`.
 //!
-//! The path of a measurement: `load` builds the requests, drives them through its connections in
-//! a closed or an open loop and checks every reply; `process` starts servers, `usage` reads what
-//! they cost, `record` writes it down.
+//! The path of a measurement: `peers` says how each server is started, `process` starts it, `load`
+//! builds the requests, drives them through its connections in a closed or an open loop and checks
+//! every reply, `usage` reads what the server spent, `compare/engine` puts rounds together, `record`
+//! keeps them as a `table`, and `report` with `plot` shows them.
 
+mod allocations;
 mod clock;
 mod compare;
+mod goals;
 mod load;
+mod lsm;
 mod machine;
+mod peers;
+mod plot;
 mod process;
 mod record;
+mod report;
+mod table;
 mod usage;
 
 use argh::FromArgs;
@@ -30,6 +41,9 @@ struct Arguments {
 enum Instrument {
     Load(load::Options),
     Compare(compare::Options),
+    Report(report::Options),
+    Goals(goals::Options),
+    Lsm(lsm::Options),
 }
 
 fn main() -> std::process::ExitCode {
@@ -37,6 +51,9 @@ fn main() -> std::process::ExitCode {
     let outcome = match arguments.instrument {
         Instrument::Load(options) => load::main(&options),
         Instrument::Compare(options) => compare::main(&options),
+        Instrument::Report(options) => report::main(&options),
+        Instrument::Goals(options) => goals::main(&options),
+        Instrument::Lsm(options) => lsm::main(&options),
     };
     match outcome {
         Ok(()) => std::process::ExitCode::SUCCESS,

@@ -1,9 +1,12 @@
-//! Servers as processes: started on a given CPU, stopped.
+//! Servers as processes: started on given CPUs, stopped; and the folders they work in.
 
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+
+use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crate::clock;
 
@@ -17,11 +20,11 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts `program` with `arguments` and a free port on `cpu` and waits until it answers.
-    pub(crate) fn start(program: &Path, arguments: &[&str], cpu: usize) -> Result<Self, String> {
-        let port = free_port()?;
+    /// Starts a command line on `cpus` and waits until something listens on `port` of loopback.
+    pub(crate) fn start(words: &[String], port: u16, cpus: &[usize]) -> Result<Self, String> {
+        let (program, arguments) = words.split_first().ok_or("a server needs a command")?;
         let mut command = Command::new(program);
-        command.args(arguments).args(["--port", &port.to_string()]);
+        command.args(arguments);
         command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -29,10 +32,10 @@ impl Server {
         // A child inherits the CPUs of the thread that starts it, so one is started that is pinned.
         let spawned = std::thread::scope(|scope| {
             let starter = scope.spawn(|| {
-                pin(cpu)?;
+                pin(cpus)?;
                 command
                     .spawn()
-                    .map_err(|error| format!("cannot start {}: {error}", program.display()))
+                    .map_err(|error| format!("cannot start {program}: {error}"))
             });
             starter
                 .join()
@@ -42,7 +45,7 @@ impl Server {
             child: spawned?,
             address: format!("127.0.0.1:{port}"),
         };
-        server.wait_until_it_answers(program)?;
+        server.wait_until_it_answers(words)?;
         Ok(server)
     }
 
@@ -50,16 +53,16 @@ impl Server {
         self.child.id()
     }
 
-    fn wait_until_it_answers(&mut self, program: &Path) -> Result<(), String> {
+    fn wait_until_it_answers(&mut self, words: &[String]) -> Result<(), String> {
         let until = clock::now() + START_TIME_MAX;
         while TcpStream::connect(&self.address).is_err() {
             if let Ok(Some(status)) = self.child.try_wait() {
-                return Err(format!("{} ended at once: {status}", program.display()));
+                return Err(format!("`{}` ended at once: {status}", words.join(" ")));
             }
             if clock::now() > until {
                 return Err(format!(
-                    "{} does not answer on {}",
-                    program.display(),
+                    "`{}` does not answer on {}",
+                    words.join(" "),
                     self.address
                 ));
             }
@@ -77,13 +80,42 @@ impl Drop for Server {
     }
 }
 
-/// Moves the calling thread to one CPU.
-pub(crate) fn pin(cpu: usize) -> Result<(), String> {
-    if core_affinity::set_for_current(core_affinity::CoreId { id: cpu }) {
-        Ok(())
-    } else {
-        Err(format!("cannot run on CPU {cpu}"))
+/// A folder for a server's files; removed, with what is in it, when dropped.
+pub(crate) struct Folder(PathBuf);
+
+impl Folder {
+    /// A new folder below the system's place for temporary files.
+    pub(crate) fn new(name: &str) -> Result<Self, String> {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("coremap-bench-{name}-{}-{number}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        Ok(Self(path))
     }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // What cannot be removed is left to the system's own cleaning.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Restricts the calling thread, and what it will start, to some CPUs.
+pub(crate) fn pin(cpus: &[usize]) -> Result<(), String> {
+    let mut set = CpuSet::new();
+    for &cpu in cpus {
+        if cpu >= CpuSet::MAX_CPU {
+            return Err(format!("there is no CPU {cpu}"));
+        }
+        set.set(cpu);
+    }
+    sched_setaffinity(None, &set).map_err(|error| format!("cannot run on CPUs {cpus:?}: {error}"))
 }
 
 /// The CPUs of a list such as `1` or `0,2`.
@@ -98,7 +130,7 @@ pub(crate) fn cpu_list(text: &str) -> Result<Vec<usize>, String> {
 }
 
 /// A port that was free a moment ago.
-fn free_port() -> Result<u16, String> {
+pub(crate) fn free_port() -> Result<u16, String> {
     let listener = TcpListener::bind("127.0.0.1:0").map_err(|error| error.to_string())?;
     Ok(listener
         .local_addr()
@@ -109,6 +141,23 @@ fn free_port() -> Result<u16, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_goes_away_with_what_is_in_it() {
+        let folder = Folder::new("test").unwrap();
+        let path = folder.path().to_owned();
+        std::fs::write(path.join("file"), b"text").unwrap();
+        drop(folder);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_thread_can_be_pinned_and_no_cpu_is_invented() {
+        let pinned = std::thread::spawn(|| (pin(&[0]), pin(&[1 << 20]), pin(&[])));
+        let (first, beyond, none) = pinned.join().unwrap();
+        assert_eq!(first, Ok(()));
+        assert!(beyond.is_err() && none.is_err());
+    }
 
     #[test]
     fn lists_of_cpus_are_read_or_refused() {

@@ -66,6 +66,12 @@ pub(crate) fn cpu_ns_in_ticks(pid: u32) -> Result<u64, String> {
     ticks_ns(&read_proc(&format!("{pid}/stat"))?)
 }
 
+/// CPU time that all processes of the machine have had so far, and what its host took from it, in
+/// hundredths of a second. Interrupts are left out: which process they served is not known.
+pub(crate) fn machine_cpu_ns() -> Result<u64, String> {
+    busy_ns(&read_proc("stat")?)
+}
+
 /// Resident memory of a process.
 pub(crate) fn rss_bytes(pid: u32) -> Result<u64, String> {
     let status = read_proc(&format!("{pid}/status"))?;
@@ -107,6 +113,24 @@ fn ticks_ns(stat: &str) -> Result<u64, String> {
         .ok_or_else(|| format!("cannot read times from {stat:?}"))
 }
 
+/// User, nice, system and stolen time of all CPUs in `/proc/stat`.
+fn busy_ns(stat: &str) -> Result<u64, String> {
+    let line = stat
+        .lines()
+        .next()
+        .and_then(|line| line.strip_prefix("cpu "));
+    let fields: Vec<u64> = line
+        .unwrap_or_default()
+        .split_whitespace()
+        .map_while(|field| field.parse().ok())
+        .collect();
+    let counted = [0, 1, 2, 7].map(|place| fields.get(place));
+    let ticks: Option<u64> = counted.into_iter().map(Option::<&u64>::copied).sum();
+    ticks
+        .map(|ticks| ticks * NS_PER_TICK)
+        .ok_or_else(|| format!("cannot read times from {stat:?}"))
+}
+
 fn read_proc(file: &str) -> Result<String, String> {
     let path = format!("/proc/{file}");
     fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))
@@ -135,6 +159,14 @@ mod tests {
         let stat = "7 (a) b ) S 1 7 7 0 -1 4194304 90 0 0 0 12 30 0 0 20 0 1 0 5 6 7\n";
         assert_eq!(ticks_ns(stat), Ok(42 * NS_PER_TICK));
         assert!(ticks_ns("7 (a) S 1").is_err());
+    }
+
+    #[test]
+    fn the_machine_has_worked_where_it_did_not_wait_or_serve_interrupts() {
+        let stat = "cpu  10 2 30 4000 50 6 7 8 0 0\ncpu0 1 1 1 1 1 1 1 1 0 0\n";
+        assert_eq!(busy_ns(stat), Ok(50 * NS_PER_TICK));
+        assert!(busy_ns("cpu  1 2 3\n").is_err());
+        assert!(machine_cpu_ns().is_ok_and(|ns| ns > 0));
     }
 
     #[test]

@@ -69,7 +69,7 @@ pub(crate) fn run(
             let has_failed = &has_failed;
             threads.push(scope.spawn(move || {
                 let drive = || {
-                    cpu.map_or(Ok(()), process::pin)?;
+                    cpu.map_or(Ok(()), |cpu| process::pin(&[cpu]))?;
                     let driver = Driver::new(own, recorder, options.pipeline, has_failed)?;
                     match schedule(options, index) {
                         Some(schedule) => driver.run_open(schedule),
