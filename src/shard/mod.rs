@@ -18,9 +18,10 @@
 //!
 //! Not here: RESP, commands, who owns which key, and any clock.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
-use crate::atomic::Ordering;
+use crate::atomic::{Ordering, fence};
 use crate::error::Error;
 use crate::hash::{Hasher, KeyHash};
 use crate::limits::{LARGE_VALUE_LEN_BYTES_MIN, LOG_SLACK_PERCENT_DEFAULT};
@@ -33,6 +34,7 @@ mod large;
 mod limbo;
 mod log;
 mod marks;
+mod reader;
 mod reclaim;
 mod record;
 mod scan;
@@ -42,6 +44,7 @@ mod stats;
 mod table;
 
 pub use large::Pinned;
+pub use reader::{Reader, Unsure};
 pub use stats::Stats;
 pub use table::Probe;
 
@@ -78,6 +81,8 @@ pub struct Shard {
     compaction: Compaction,
     staged: Vec<Staged>,
     publish_depth: u32,
+    /// Whether this core is pinned because it reads other shards.
+    is_reading: Cell<bool>,
     /// Values from this length become large ones.
     large_len_bytes_min: usize,
     key_count: u64,
@@ -214,6 +219,7 @@ impl Shard {
             compaction: Compaction::new(LOG_SLACK_PERCENT_DEFAULT),
             staged: Vec::new(),
             publish_depth: 0,
+            is_reading: Cell::new(false),
             large_len_bytes_min: LARGE_VALUE_LEN_BYTES_MIN.min(record_len_bytes_max),
             key_count: 0,
             volatile_count: 0,
@@ -394,11 +400,12 @@ impl Shard {
     /// Several slots are about to change together: other cores must not read between. May be nested.
     pub fn begin_publish(&mut self) {
         if self.publish_depth == 0 {
-            // The word is odd before any of the slots changes.
             self.region
                 .door(self.id)
                 .sequence
-                .fetch_add(1, Ordering::SeqCst);
+                .fetch_add(1, Ordering::Relaxed);
+            // Who sees one of the changes sees that the word was odd.
+            fence(Ordering::Release);
         }
         self.publish_depth += 1;
     }
@@ -407,10 +414,11 @@ impl Shard {
     pub fn end_publish(&mut self) {
         self.publish_depth -= 1;
         if self.publish_depth == 0 {
+            // Release: who sees the word even again sees all of the changes.
             self.region
                 .door(self.id)
                 .sequence
-                .fetch_add(1, Ordering::SeqCst);
+                .fetch_add(1, Ordering::Release);
         }
     }
 
@@ -634,6 +642,15 @@ impl Shard {
         if let Some(extent) = self.large.condemn(run) {
             self.limbo.push(&self.region, Retired::Extent(extent));
         }
+    }
+}
+
+impl Drop for Shard {
+    /// Other cores may be looking at the directory, which is not part of the region.
+    fn drop(&mut self) {
+        self.end_reads();
+        self.table.withdraw(&mut self.limbo);
+        self.limbo.abandon(&self.region, self.id);
     }
 }
 

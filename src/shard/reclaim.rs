@@ -66,7 +66,9 @@ impl Shard {
             } else if compacted_count < EMERGENCY_COMPACTION_BLOCKS_MAX && self.compact_block() {
                 compacted_count += 1;
             } else if self.limbo.len() > 0 && wait_count < WAIT_COUNT_MAX {
-                // Another core is in the middle of a turn, which is short.
+                // Another core is in the middle of a turn, which is short. It may be waiting for
+                // this one as well; here nothing of its keys is in use.
+                self.region.epochs().renew(self.id);
                 wait_count += 1;
                 std::hint::spin_loop();
             } else {

@@ -29,7 +29,7 @@
 
 use std::sync::Arc;
 
-use crate::atomic::{MappedWord, Ordering, word_at};
+use crate::atomic::{AtomicU64, MappedWord, Ordering, word_at};
 use crate::hash::{KeyHash, TAG_BITS};
 use crate::limits::{
     BUCKET_SLOT_COUNT, DIRECTORY_BITS_MAX, SEGMENT_BUCKET_COUNT, SEGMENT_LEN_BYTES,
@@ -40,8 +40,10 @@ use super::limbo::{Limbo, Retired};
 use super::slot::{Bucket, Location, Slot, slot_matches, tag_matches};
 
 mod split;
+mod view;
 
 pub(super) use split::SplitError;
+pub(super) use view::View;
 
 /// The table of one shard.
 #[derive(Debug)]
@@ -61,7 +63,7 @@ pub(super) struct Table {
 }
 
 /// Directory entries, each a segment's offset, its depth and whether its stash is in use.
-pub(super) type Directory = Box<[MappedWord]>;
+pub(super) type Directory = Box<[AtomicU64]>;
 
 /// A slot's place: valid until the table splits or merges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,6 +130,8 @@ pub(super) const HOME_BUCKET_COUNT: u32 = BUCKET_COUNT - STASH_BUCKET_COUNT;
 #[expect(clippy::cast_possible_truncation, reason = "2048, asserted in limits")]
 pub(super) const BUCKET_COUNT: u32 = SEGMENT_BUCKET_COUNT as u32;
 const STASH_BUCKET_COUNT: u32 = 4;
+/// Bits of a door's directory word that hold the address; the depth is above.
+const DIRECTORY_ADDRESS_BITS: u32 = 48;
 const BUCKET_LEN_BYTES: u64 = 64;
 
 impl Entry {
@@ -175,7 +179,7 @@ impl Table {
     /// Replaces everything by one empty segment and returns the old directory.
     fn begin(&mut self, segment: u64) -> Directory {
         self.zero_segment(segment);
-        let entry = MappedWord::new(Entry::new(segment, 0, false).0);
+        let entry = AtomicU64::new(Entry::new(segment, 0, false).0);
         let old = std::mem::replace(&mut self.directory, Box::new([entry]));
         self.depth = 0;
         self.generation = self.generation.wrapping_add(1);
@@ -506,8 +510,22 @@ impl Table {
 
     fn publish_directory(&self) {
         let address = self.directory.as_ptr().expose_provenance() as u64;
-        assert!(address < 1 << 48, "user space addresses have 47 bits");
-        let word = u64::from(self.depth) << 48 | address;
+        assert!(
+            address >> DIRECTORY_ADDRESS_BITS == 0,
+            "user space addresses have 47 bits"
+        );
+        self.open_door(u64::from(self.depth) << DIRECTORY_ADDRESS_BITS | address);
+    }
+
+    /// Takes the table away from other cores' readers, for good.
+    pub(super) fn withdraw(&mut self, limbo: &mut Limbo) {
+        self.open_door(0);
+        let directory = std::mem::take(&mut self.directory);
+        limbo.push(&self.region, Retired::Directory(directory));
+    }
+
+    fn open_door(&self, word: u64) {
+        // Release: who sees the directory sees its entries.
         self.region
             .door(self.shard)
             .directory
