@@ -111,10 +111,7 @@ impl<'a> Reader<'a> {
     #[inline]
     #[must_use]
     pub fn key<'b>(&self, bytes: &'b [u8]) -> Key<'b> {
-        Key {
-            bytes,
-            hash: self.hasher.hash(bytes),
-        }
+        Key::new(bytes, self.hasher.hash(bytes))
     }
 
     /// Begins to fetch where the slot of a key is.
@@ -136,7 +133,7 @@ impl<'a> Reader<'a> {
     #[inline]
     fn lookup(&self, key: Key<'_>) -> Result<Option<Record<'a>>, Unsure> {
         let view = self.view().ok_or(Unsure)?;
-        let location = view.find(key.hash, |location| {
+        let location = view.find(key.hash(), |location| {
             // SAFETY: as below.
             unsafe { Record::at(self.region, location) }.has_key(key.bytes)
         });
