@@ -10,6 +10,7 @@
 //! for their buckets; half a window ahead the bucket is looked at, which asks for the record; and the
 //! window slides by one command at a time, so that the misses in flight never drain.
 
+use super::direct::Tables;
 use super::input::Input;
 use crate::command::{Row, Scope, lookup};
 use crate::hash::{Hasher, KeyHash, cluster_slot, shard_of_slot};
@@ -17,7 +18,7 @@ use crate::limits::{
     LARGE_VALUE_LEN_BYTES_MIN, POOLED_SPAN_COUNT_MAX, PROBE_COMMAND_COUNT, WINDOW_COMMAND_COUNT,
 };
 use crate::resp::{Args, Head, Limits, ProtocolError, Span, Step};
-use crate::shard::{Probe, Shard};
+use crate::shard::Probe;
 
 /// Commands that were parsed and not executed yet.
 pub(super) struct Window {
@@ -133,7 +134,7 @@ impl Window {
         input: &mut Input,
         limits: Limits,
         placement: &Placement,
-        here: (u16, &Shard),
+        tables: Tables<'_>,
     ) {
         // Who has yet to authenticate may be allowed more after the next command.
         let width = if limits.is_authenticated {
@@ -142,14 +143,11 @@ impl Window {
             1
         };
         while self.parsed - self.executed < width && !self.is_starved {
-            self.parse(input, limits, placement, here);
+            self.parse(input, limits, placement, tables);
         }
         let probe_end = self.parsed.min(self.executed + PROBE_COMMAND_COUNT);
         while self.probed < probe_end {
-            let parsed = &mut self.ring[self.probed % WINDOW_COMMAND_COUNT];
-            if parsed.owner == here.0 {
-                parsed.probe = here.1.probe(parsed.probe.hash);
-            }
+            tables.probe(&mut self.ring[self.probed % WINDOW_COMMAND_COUNT]);
             self.probed += 1;
         }
     }
@@ -160,7 +158,7 @@ impl Window {
         input: &mut Input,
         limits: Limits,
         placement: &Placement,
-        here: (u16, &Shard),
+        tables: Tables<'_>,
     ) {
         let span_start = self.spans.len();
         let start = input.parsed();
@@ -188,9 +186,7 @@ impl Window {
                 };
                 let mut parsed = Parsed::new(row, args, len_bytes, placement);
                 parsed.span_start = self.spans_dropped + span_start;
-                if parsed.owner == here.0 {
-                    here.1.prefetch_bucket(parsed.probe.hash);
-                }
+                tables.prefetch_bucket(&parsed);
                 self.push(parsed);
             }
             Ok(Step::Empty { len_bytes }) => self.push(Parsed {
@@ -273,12 +269,15 @@ impl Default for Parsed {
             len_bytes: 0,
             span_start: 0,
             span_count: 0,
-            owner: u16::MAX,
+            owner: Self::NOWHERE,
         }
     }
 }
 
 impl Parsed {
+    /// The owner of a command that no single key sends anywhere.
+    const NOWHERE: u16 = u16::MAX;
+
     #[inline]
     fn new(
         row: Option<&'static Row>,
@@ -290,7 +289,7 @@ impl Parsed {
             Some(row) if row.scope == Scope::Owner => {
                 placement.of(args.get(usize::from(row.keys.first)))
             }
-            _ => (KeyHash::from_bits(0), u16::MAX),
+            _ => (KeyHash::from_bits(0), Self::NOWHERE),
         };
         Self {
             row,
@@ -300,6 +299,12 @@ impl Parsed {
             span_count: u32::try_from(args.len()).expect("arguments are bounded"),
             owner,
         }
+    }
+
+    /// Whether one key decides where it runs.
+    #[inline]
+    pub(super) fn is_routed(&self) -> bool {
+        self.owner != Self::NOWHERE
     }
 
     /// Whether it is a blank line or an empty array: nothing to execute.
