@@ -59,6 +59,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 const UNSAFE_FENCE: &[&str] = &[
     "examples/shard_figures.rs",
     "src/atomic.rs",
+    "src/atomic/modelled.rs",
     "src/command/plan/transfer.rs",
     "src/lane/batch.rs",
     "src/lane/buffer.rs",

@@ -33,6 +33,8 @@ mod extents;
 mod large;
 mod limbo;
 mod log;
+#[cfg(all(test, loom))]
+mod loom_tests;
 mod marks;
 mod reader;
 mod reclaim;

@@ -6,6 +6,7 @@
 //! A write that finds no memory drains limbo itself, then compacts block by block, and fails only
 //! when limbo is empty and no block is dead enough to be worth it.
 
+use crate::atomic::note_write;
 use crate::limits::{
     BUCKET_SLOT_COUNT, EMERGENCY_COMPACTION_BLOCKS_MAX, LARGE_STEP_LEN_BYTES, SEGMENT_SLOT_COUNT,
 };
@@ -98,6 +99,7 @@ impl Shard {
                 None
             }
             Retired::Directory(directory) => {
+                note_write(directory.as_ptr().cast(), size_of_val(&*directory));
                 drop(directory);
                 None
             }

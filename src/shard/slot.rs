@@ -151,7 +151,7 @@ pub(super) fn slot_matches(bucket: &Bucket, slot: Slot) -> u32 {
 
 const _: () = assert!(REGION_LEN_BYTES_MAX / RECORD_ALIGN_BYTES as u64 == 1 << LOCATION_BITS);
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 

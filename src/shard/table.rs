@@ -129,22 +129,24 @@ pub(super) const HOME_BUCKET_COUNT: u32 = BUCKET_COUNT - STASH_BUCKET_COUNT;
 /// Buckets of a segment.
 #[expect(clippy::cast_possible_truncation, reason = "2048, asserted in limits")]
 pub(super) const BUCKET_COUNT: u32 = SEGMENT_BUCKET_COUNT as u32;
-const STASH_BUCKET_COUNT: u32 = 4;
+const STASH_BUCKET_COUNT: u32 = if cfg!(loom) { 1 } else { 4 };
 /// Bits of a door's directory word that hold the address; the depth is above.
 const DIRECTORY_ADDRESS_BITS: u32 = 48;
-const BUCKET_LEN_BYTES: u64 = 64;
+const BUCKET_LEN_BYTES: u64 = BUCKET_SLOT_COUNT as u64 * 8;
 
 impl Entry {
     const DEPTH_MASK: u64 = 0x1F;
     const HAS_STASH: u64 = 0x20;
+    /// Segments begin at multiples of this.
+    const ALIGN_BYTES: u64 = 64;
 
     const fn new(segment: u64, depth: u32, has_stash: bool) -> Self {
-        debug_assert!(segment.is_multiple_of(BUCKET_LEN_BYTES));
+        debug_assert!(segment.is_multiple_of(Self::ALIGN_BYTES));
         Self(segment | depth as u64 | if has_stash { Self::HAS_STASH } else { 0 })
     }
 
     pub(super) const fn segment(self) -> u64 {
-        self.0 & !(BUCKET_LEN_BYTES - 1)
+        self.0 & !(Self::ALIGN_BYTES - 1)
     }
 
     pub(super) const fn depth(self) -> u32 {
@@ -565,6 +567,7 @@ const fn bucket_offset(segment: u64, bucket: u32) -> u64 {
 
 const _: () = assert!(SEGMENT_LEN_BYTES as u64 == BUCKET_COUNT as u64 * BUCKET_LEN_BYTES);
 const _: () = assert!(size_of::<Bucket>() as u64 == BUCKET_LEN_BYTES);
+const _: () = assert!((SEGMENT_LEN_BYTES as u64).is_multiple_of(Entry::ALIGN_BYTES));
 const _: () = assert!(DIRECTORY_BITS_MAX as u64 <= Entry::DEPTH_MASK);
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use super::{
     AtomicU64, BUCKET_COUNT, DIRECTORY_ADDRESS_BITS, Entry, HOME_BUCKET_COUNT, Ordering,
     bucket_offset,
 };
-use crate::atomic::word_at;
+use crate::atomic::{note_read, word_at};
 use crate::hash::{KeyHash, TAG_BITS};
 use crate::region::Region;
 use crate::shard::slot::{Bucket, Location, Slot, tag_matches};
@@ -44,8 +44,9 @@ impl<'a> View<'a> {
             return None;
         }
         let address = usize::try_from(word & ((1 << DIRECTORY_ADDRESS_BITS) - 1));
-        let start = std::ptr::with_exposed_provenance(address.expect("an address"));
+        let start = std::ptr::with_exposed_provenance::<AtomicU64>(address.expect("an address"));
         let entry_count = 1 << (word >> DIRECTORY_ADDRESS_BITS);
+        note_read(start.cast(), entry_count * size_of::<AtomicU64>());
         // SAFETY:
         // 1. address and depth are one word, so they are of one directory, which is complete;
         // 2. a directory that is replaced is freed when no core is pinned that may have seen it.
