@@ -61,7 +61,10 @@ fn use_up_memory(shard: &mut Shard) {
     let hash = shard.key(b"key").hash;
     let Shard { table, limbo, .. } = shard;
     assert_eq!(table.split(hash, limbo), Ok(()));
-    assert!(table.merge(0, limbo), "one segment, so that the rest is even");
+    assert!(
+        table.merge(0, limbo),
+        "one segment, so that the rest is even"
+    );
     while table.split(hash, limbo).is_ok() {}
 }
 
@@ -93,7 +96,10 @@ fn read(shard: &mut Shard, key: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// Keys of which `choose` says yes, by number, as many as wanted.
-fn keys<const COUNT: usize>(shard: &Shard, choose: impl Fn(usize, Key<'_>) -> bool) -> [Vec<u8>; COUNT] {
+fn keys<const COUNT: usize>(
+    shard: &Shard,
+    choose: impl Fn(usize, Key<'_>) -> bool,
+) -> [Vec<u8>; COUNT] {
     let mut number = 0;
     std::array::from_fn(|index| {
         loop {
