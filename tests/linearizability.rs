@@ -7,7 +7,7 @@
 mod common;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::time::Instant;
 
 use common::client::{Client, decode, request};
@@ -99,7 +99,7 @@ impl Owner {
     fn note(&mut self, group: usize, began_ns: u64) {
         let event = Event {
             began_ns,
-            ended_ns: elapsed_ns(self.began),
+            ended_ns: moment_ns(self.began),
             action: Step::Made(self.groups[group]),
         };
         self.log[group].push(event);
@@ -123,7 +123,7 @@ impl Owner {
     fn change(&mut self) {
         let group = self.random.below(GROUP_COUNT);
         let index = self.random.below(2);
-        let began_ns = elapsed_ns(self.began);
+        let began_ns = moment_ns(self.began);
         if group < SINGLE_GROUP_COUNT {
             self.change_single(group, index);
         } else {
@@ -199,7 +199,7 @@ impl Owner {
     }
 
     fn flush(&mut self) {
-        let began_ns = elapsed_ns(self.began);
+        let began_ns = moment_ns(self.began);
         self.shard.clear();
         self.groups = [[None; 2]; GROUP_COUNT];
         self.expired = [[None; 2]; SINGLE_GROUP_COUNT];
@@ -226,7 +226,7 @@ fn watch(shard: &mut Shard, random: &mut Random, began: Instant, is_over: &Atomi
     while !is_over.load(Ordering::Relaxed) {
         for _ in 0..16 {
             let (group, index) = (random.below(GROUP_COUNT), random.below(2));
-            let began_ns = elapsed_ns(began);
+            let began_ns = moment_ns(began);
             let reader = shard.reader(0);
             let find = |index| {
                 let found = reader.find(reader.key(&key_name(group, index)), READ_AT_MS)?;
@@ -242,7 +242,7 @@ fn watch(shard: &mut Shard, random: &mut Random, began: Instant, is_over: &Atomi
             if let Ok(action) = action {
                 log[group].push(Event {
                     began_ns,
-                    ended_ns: elapsed_ns(began),
+                    ended_ns: moment_ns(began),
                     action,
                 });
             }
@@ -252,8 +252,13 @@ fn watch(shard: &mut Shard, random: &mut Random, began: Instant, is_over: &Atomi
     log
 }
 
-fn elapsed_ns(began: Instant) -> u64 {
-    u64::try_from(began.elapsed().as_nanos()).expect("centuries")
+/// The moment between what this thread has done and what it does next. A store may wait in a core
+/// for a while after its instruction; a reply that leaves the core comes after it, and so do fences.
+fn moment_ns(began: Instant) -> u64 {
+    fence(Ordering::SeqCst);
+    let moment = began.elapsed();
+    fence(Ordering::SeqCst);
+    u64::try_from(moment.as_nanos()).expect("centuries")
 }
 
 #[test]
@@ -395,12 +400,12 @@ fn converse(
             .iter()
             .flat_map(|(key, asked)| asked.request(&format!("key:{key}")))
             .collect();
-        let began_ns = elapsed_ns(began);
+        let began_ns = moment_ns(began);
         client.send(&stream);
         for (_, asked) in &mut commands {
             asked.take_reply(&client.reply());
         }
-        let ended_ns = elapsed_ns(began);
+        let ended_ns = moment_ns(began);
         for (key, action) in commands {
             log[key].push(Event {
                 began_ns,
@@ -440,9 +445,9 @@ fn pipelines_of_clients_on_different_cores_see_one_history_of_each_key() {
                 .map(|log| std::mem::take(&mut log[key]))
                 .collect();
             // What is there in the end decides between explanations.
-            let (began_ns, mut action) = (elapsed_ns(began), Asked::Get(None));
+            let (began_ns, mut action) = (moment_ns(began), Asked::Get(None));
             action.take_reply(&clients[0].0.ask(&format!("GET key:{key}")));
-            let ended_ns = elapsed_ns(began);
+            let ended_ns = moment_ns(began);
             events[0].push(Event {
                 began_ns,
                 ended_ns,

@@ -53,7 +53,7 @@ fn remove(shard: &mut Shard, key: &[u8]) {
 /// Takes every block and every segment; an empty table then has four.
 fn use_up_memory(shard: &mut Shard) {
     while shard.region.take_block().is_some() {}
-    let hash = shard.key(b"key").hash;
+    let hash = shard.key(b"key").hash();
     let Shard { table, limbo, .. } = shard;
     assert_eq!(table.split(hash, limbo), Ok(()));
     assert!(
@@ -148,7 +148,7 @@ fn a_deleted_key_goes_once_and_takes_no_other_with_it() {
         let (mut owner, mut other) = shards();
         // Neighbours in one bucket.
         let [gone, kept] = keys(&owner, |_, key| {
-            key.hash.buckets(HOME_BUCKET_COUNT) == [0, 0]
+            key.hash().buckets(HOME_BUCKET_COUNT) == [0, 0]
         });
         store(&mut owner, &gone, b"1");
         store(&mut owner, &kept, b"2");
@@ -200,7 +200,7 @@ fn a_split_hides_no_key() {
     model(|| {
         let (mut owner, mut other) = shards();
         let keys: [Vec<u8>; 5] = keys(&owner, |index, key| {
-            usize::try_from(key.hash.tag() >> 23) == Ok(index % 2)
+            usize::try_from(key.hash().tag() >> 23) == Ok(index % 2)
         });
         for key in &keys[..4] {
             store(&mut owner, key, key);
@@ -225,7 +225,7 @@ fn a_split_hides_no_key() {
 fn what_a_split_gave_up_is_not_used_again_under_a_reader() {
     model(|| {
         let (mut owner, mut other) = shards();
-        let keys: [Vec<u8>; 6] = keys(&owner, |_, key| key.hash.tag() >> 23 == 0);
+        let keys: [Vec<u8>; 6] = keys(&owner, |_, key| key.hash().tag() >> 23 == 0);
         for key in &keys[..4] {
             store(&mut owner, key, key);
         }
@@ -248,7 +248,7 @@ fn a_merge_hides_no_key() {
     model(|| {
         let (mut owner, mut other) = shards();
         let keys: [Vec<u8>; 5] = keys(&owner, |index, key| {
-            usize::try_from(key.hash.tag() >> 23) == Ok(index % 2)
+            usize::try_from(key.hash().tag() >> 23) == Ok(index % 2)
         });
         keys.iter().for_each(|key| store(&mut owner, key, key));
         keys[1..].iter().for_each(|key| remove(&mut owner, key));
