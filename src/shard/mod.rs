@@ -21,7 +21,6 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use crate::atomic::{Ordering, fence};
 use crate::error::Error;
 use crate::hash::{Hasher, KeyHash};
 use crate::limits::{LARGE_VALUE_LEN_BYTES_MIN, LOG_SLACK_PERCENT_DEFAULT};
@@ -399,31 +398,6 @@ impl Shard {
         self.table.probe(hash)
     }
 
-    /// Several slots are about to change together: other cores must not read between. May be nested.
-    pub fn begin_publish(&mut self) {
-        if self.publish_depth == 0 {
-            self.region
-                .door(self.id)
-                .sequence
-                .fetch_add(1, Ordering::Relaxed);
-            // Who sees one of the changes sees that the word was odd.
-            fence(Ordering::Release);
-        }
-        self.publish_depth += 1;
-    }
-
-    /// The slots that change together have changed.
-    pub fn end_publish(&mut self) {
-        self.publish_depth -= 1;
-        if self.publish_depth == 0 {
-            // Release: who sees the word even again sees all of the changes.
-            self.region
-                .door(self.id)
-                .sequence
-                .fetch_add(1, Ordering::Release);
-        }
-    }
-
     /// The shard's number in its region.
     #[must_use]
     pub const fn id(&self) -> u16 {
@@ -644,15 +618,6 @@ impl Shard {
         if let Some(extent) = self.large.condemn(run) {
             self.limbo.push(&self.region, Retired::Extent(extent));
         }
-    }
-}
-
-impl Drop for Shard {
-    /// Other cores may be looking at the directory, which is not part of the region.
-    fn drop(&mut self) {
-        self.end_reads();
-        self.table.withdraw(&mut self.limbo);
-        self.limbo.abandon(&self.region, self.id);
     }
 }
 

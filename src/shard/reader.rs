@@ -15,6 +15,9 @@
 //! answered saw none or all of every such command.
 //!
 //! A key whose time has come counts as absent. To remove it stays with its owner.
+//!
+//! Here, too, is what an owner does for its readers; not here: the walk through the table
+//! (`table::view`).
 
 #![expect(
     unsafe_code,
@@ -24,7 +27,7 @@
 use super::record::Record;
 use super::table::View;
 use super::{Key, Shard, Value};
-use crate::atomic::Ordering;
+use crate::atomic::{Ordering, fence};
 use crate::hash::{Hasher, KeyHash};
 use crate::region::Region;
 
@@ -68,6 +71,40 @@ impl Shard {
         if self.is_reading.take() {
             self.region.epochs().unpin(self.id);
         }
+    }
+
+    /// Several slots are about to change together: other cores must not read between. May be nested.
+    pub fn begin_publish(&mut self) {
+        if self.publish_depth == 0 {
+            self.region
+                .door(self.id)
+                .sequence
+                .fetch_add(1, Ordering::Relaxed);
+            // Who sees one of the changes sees that the word was odd.
+            fence(Ordering::Release);
+        }
+        self.publish_depth += 1;
+    }
+
+    /// The slots that change together have changed.
+    pub fn end_publish(&mut self) {
+        self.publish_depth -= 1;
+        if self.publish_depth == 0 {
+            // Release: who sees the word even again sees all of the changes.
+            self.region
+                .door(self.id)
+                .sequence
+                .fetch_add(1, Ordering::Release);
+        }
+    }
+}
+
+impl Drop for Shard {
+    /// Other cores may be looking at the directory, which is not part of the region.
+    fn drop(&mut self) {
+        self.end_reads();
+        self.table.withdraw(&mut self.limbo);
+        self.limbo.abandon(&self.region, self.id);
     }
 }
 
