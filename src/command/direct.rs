@@ -9,7 +9,6 @@
 
 use std::ops::Range;
 
-use crate::hash::KeyHash;
 use crate::resp::{Args, Extern, Reply};
 use crate::shard::{Key, Pinned, Probe, Reader, Value};
 
@@ -41,21 +40,21 @@ pub(super) trait Lookup {
 pub struct Direct<'a> {
     reader: Reader<'a>,
     now: Now,
-    hash: KeyHash,
+    probe: Probe,
     hit_count: u64,
     miss_count: u64,
     is_sure: bool,
 }
 
 impl<'a> Direct<'a> {
-    /// For one command at `now`; `hash` is that of the routed key.
+    /// For one command at `now`; `probe` is that of the routed key.
     #[inline]
     #[must_use]
-    pub fn new(reader: Reader<'a>, now: Now, hash: KeyHash) -> Self {
+    pub fn new(reader: Reader<'a>, now: Now, probe: Probe) -> Self {
         Self {
             reader,
             now,
-            hash,
+            probe,
             hit_count: 0,
             miss_count: 0,
             is_sure: true,
@@ -103,7 +102,7 @@ impl Lookup for Direct<'_> {
 
     #[inline]
     fn routed_probe(&self) -> Probe {
-        Probe::of(self.hash)
+        self.probe
     }
 
     #[inline]

@@ -14,7 +14,7 @@ use super::window::Parsed;
 use crate::command::{Direct, Status};
 use crate::resp::Args;
 use crate::running;
-use crate::shard::Shard;
+use crate::shard::{Probe, Shard};
 
 /// The tables that a window's commands are looked up in.
 #[derive(Clone, Copy)]
@@ -44,7 +44,7 @@ impl Tables<'_> {
             parsed.probe = self.shard.probe(parsed.probe.hash);
         } else if self.reads(parsed) {
             let reader = self.shard.reader(parsed.owner);
-            reader.prefetch_record(parsed.probe.hash);
+            parsed.probe = reader.probe(parsed.probe.hash);
         }
     }
 
@@ -56,7 +56,13 @@ impl Tables<'_> {
 
 impl Worker<'_> {
     /// Answers a command from the table of the core it would go to; false: it has to go there.
-    pub(super) fn read_directly(&mut self, route: Route, args: Args<'_>, is_folded: bool) -> bool {
+    pub(super) fn read_directly(
+        &mut self,
+        route: Route,
+        probe: Probe,
+        args: Args<'_>,
+        is_folded: bool,
+    ) -> bool {
         let Some(run) = route.row.direct else {
             return false;
         };
@@ -65,7 +71,7 @@ impl Worker<'_> {
         }
         let now = self.now;
         let unanswered = self.write_or_set_aside(is_folded, |parts, reply| {
-            let mut direct = Direct::new(parts.shard.reader(route.core), now, route.hash);
+            let mut direct = Direct::new(parts.shard.reader(route.core), now, probe);
             running::set_command(route.row.name);
             run(&mut direct, args, reply);
             running::set_command("");

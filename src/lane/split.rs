@@ -98,7 +98,7 @@ impl Split {
                 hash,
                 core: owner,
             };
-            if !worker.read_directly(route, args, self.is_folded()) {
+            if !worker.read_directly(route, Probe::of(hash), args, self.is_folded()) {
                 worker.forward(route, &place, spans, self.is_folded());
             }
             return;

@@ -203,7 +203,8 @@ impl<'a> Worker<'a> {
         let tables = Tables {
             core: core.id,
             shard: &self.parts.shard,
-            has_others: core.settings.direct_reads,
+            // With anything sent before it, a read is probably sent as well.
+            has_others: core.settings.direct_reads && self.connection.gathers.is_empty(),
         };
         let input = &mut self.connection.input;
         window.slide(input, self.limits, &self.parts.placement, tables);
@@ -319,7 +320,7 @@ impl<'a> Worker<'a> {
                     hash: parsed.probe.hash,
                     core: parsed.owner,
                 };
-                if !self.read_directly(route, args, false) {
+                if !self.read_directly(route, parsed.probe, args, false) {
                     self.forward(route, &place, spans, false);
                 }
             }
@@ -406,7 +407,7 @@ impl<'a> Worker<'a> {
             };
             if first == self.parts.core.id {
                 self.run_here(row, place, spans, Probe::of(hash));
-            } else if key_count > 1 || !self.read_directly(route, args, false) {
+            } else if key_count > 1 || !self.read_directly(route, Probe::of(hash), args, false) {
                 // Several keys are read at one moment by their owner alone.
                 self.forward(route, place, spans, false);
             }

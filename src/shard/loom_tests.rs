@@ -11,7 +11,7 @@ use loom::thread;
 
 use super::table::HOME_BUCKET_COUNT;
 use super::{Attributes, Key, Shard, Unsure};
-use crate::atomic::note_read;
+use crate::atomic::{AtomicBool, Ordering, note_read};
 use crate::hash::Hasher;
 use crate::region::{Region, RegionOptions};
 
@@ -143,6 +143,33 @@ fn an_overwritten_value_is_the_old_or_the_new_one() {
 }
 
 #[test]
+fn what_was_probed_is_looked_at_again() {
+    model(|| {
+        let (mut owner, mut other) = shards();
+        store(&mut owner, b"key", b"old");
+        let is_stored = Arc::new(AtomicBool::new(false));
+        let was_stored = Arc::clone(&is_stored);
+        let reader = thread::spawn(move || {
+            let reader = other.reader(0);
+            let probe = reader.probe(reader.key(b"key").hash());
+            let is_stored = was_stored.load(Ordering::Acquire);
+            // As a command later in the pipeline: with a reader of its own.
+            let key = Key {
+                bytes: b"key",
+                probe,
+            };
+            let value = other.reader(0).find(key, NOW_MS);
+            let value = value.expect("one slot changes").expect("always there");
+            assert!(value.bytes == b"new" || !is_stored && value.bytes == b"old");
+            other.end_reads();
+        });
+        store(&mut owner, b"key", b"new");
+        is_stored.store(true, Ordering::Release);
+        reader.join().expect("the reader does not panic");
+    });
+}
+
+#[test]
 fn a_deleted_key_goes_once_and_takes_no_other_with_it() {
     model(|| {
         let (mut owner, mut other) = shards();
@@ -251,11 +278,12 @@ fn a_merge_hides_no_key() {
             usize::try_from(key.hash().tag() >> 23) == Ok(index % 2)
         });
         keys.iter().for_each(|key| store(&mut owner, key, key));
-        keys[1..].iter().for_each(|key| remove(&mut owner, key));
+        // The last key was never in the segment that the merge fills.
+        keys[..4].iter().for_each(|key| remove(&mut owner, key));
         owner.free(1 << 20);
-        let [first, ..] = keys;
+        let [.., last] = keys;
         let reader = thread::spawn(move || {
-            assert_eq!(read(&mut other, &first).as_ref(), Some(&first));
+            assert_eq!(read(&mut other, &last).as_ref(), Some(&last));
         });
         let Shard { table, limbo, .. } = &mut owner;
         assert!(table.merge(0, limbo));

@@ -26,7 +26,7 @@
 
 use super::record::Record;
 use super::table::View;
-use super::{Key, Shard, Value};
+use super::{Key, Probe, Shard, Value};
 use crate::atomic::{Ordering, fence};
 use crate::hash::{Hasher, KeyHash};
 use crate::region::Region;
@@ -159,18 +159,19 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Begins to fetch the record of a key whose bucket has arrived.
+    /// Looks at the slots of a key whose bucket has arrived and begins to fetch its record. What it
+    /// returns, put into the [`Key`], saves the search for the slot; the slot is looked at again.
     #[inline]
-    pub fn prefetch_record(&self, hash: KeyHash) {
-        if let Some(view) = self.view() {
-            view.prefetch_records(hash);
-        }
+    #[must_use]
+    pub fn probe(&self, hash: KeyHash) -> Probe {
+        self.view()
+            .map_or_else(|| Probe::of(hash), |view| view.probe(hash))
     }
 
     #[inline]
     fn lookup(&self, key: Key<'_>) -> Result<Option<Record<'a>>, Unsure> {
         let view = self.view().ok_or(Unsure)?;
-        let location = view.find(key.hash(), |location| {
+        let location = view.find(key.probe, |location| {
             // SAFETY: as below.
             unsafe { Record::at(self.region, location) }.has_key(key.bytes)
         });

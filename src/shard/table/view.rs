@@ -17,9 +17,11 @@
 )]
 
 use super::{
-    AtomicU64, BUCKET_COUNT, DIRECTORY_ADDRESS_BITS, Entry, HOME_BUCKET_COUNT, Ordering,
-    bucket_offset,
+    AtomicU64, BUCKET_COUNT, BUCKET_SLOT_COUNT, DIRECTORY_ADDRESS_BITS, Entry, HOME_BUCKET_COUNT,
+    Ordering, Probe, SEGMENT_LEN_BYTES, bucket_offset,
 };
+use std::hint::select_unpredictable;
+
 use crate::atomic::{note_read, word_at};
 use crate::hash::{KeyHash, TAG_BITS};
 use crate::region::Region;
@@ -54,14 +56,36 @@ impl<'a> View<'a> {
         Some(Self { region, directory })
     }
 
-    /// The location of the key of `hash`, for which `is_key` says yes.
+    /// The location of a key, for which `is_key` says yes. What `probe` found is tried first.
     #[inline]
     pub(in super::super) fn find(
         self,
+        probe: Probe,
+        mut is_key: impl FnMut(Location) -> bool,
+    ) -> Option<Location> {
+        let entry = self.entry_of(probe.hash);
+        if let Some(location) = self.confirm(entry, probe)
+            && is_key(location)
+        {
+            return Some(location);
+        }
+        self.search(entry, probe.hash, is_key)
+    }
+
+    /// What a probe found, if the slot is still the key's and holds the same.
+    #[inline]
+    fn confirm(self, entry: Entry, probe: Probe) -> Option<Location> {
+        let is_here = probe.offset.wrapping_sub(entry.segment()) < SEGMENT_LEN_BYTES as u64;
+        let is_same = probe.word != 0 && is_here && self.slot(probe.offset) == probe.word;
+        is_same.then(|| Slot::from_word(probe.word).location())
+    }
+
+    fn search(
+        self,
+        entry: Entry,
         hash: KeyHash,
         mut is_key: impl FnMut(Location) -> bool,
     ) -> Option<Location> {
-        let entry = self.entry_of(hash);
         let stash = if entry.has_stash() {
             HOME_BUCKET_COUNT
         } else {
@@ -72,7 +96,13 @@ impl<'a> View<'a> {
             .chain(stash..BUCKET_COUNT)
             .find_map(|bucket| {
                 let slots = self.bucket(entry, bucket);
-                matches_of(&slots, hash).find(|&location| is_key(location))
+                let mut matches = tag_matches(&slots, hash.tag());
+                let locations = std::iter::from_fn(|| {
+                    let index = (matches != 0).then(|| matches.trailing_zeros())?;
+                    matches &= matches - 1;
+                    Some(Slot::from_word(slots[index as usize]).location())
+                });
+                locations.into_iter().find(|&location| is_key(location))
             })
     }
 
@@ -85,13 +115,24 @@ impl<'a> View<'a> {
         }
     }
 
-    /// Begins to fetch the records in the buckets of `hash` that may be its key's.
+    /// Looks at the buckets of `hash` and begins to fetch the record that may be the key's; without
+    /// a branch that depends on what is there, as the owner does (`Table::probe`).
     #[inline]
-    pub(in super::super) fn prefetch_records(self, hash: KeyHash) {
+    pub(in super::super) fn probe(self, hash: KeyHash) -> Probe {
         let entry = self.entry_of(hash);
-        for bucket in hash.buckets(HOME_BUCKET_COUNT) {
-            let slots = self.bucket(entry, bucket);
-            matches_of(&slots, hash).for_each(|location| self.region.prefetch(location.offset()));
+        let [home, other] = hash.buckets(HOME_BUCKET_COUNT);
+        let [of_home, of_other] =
+            [home, other].map(|bucket| tag_matches(&self.bucket(entry, bucket), hash.tag()));
+        let matches = of_home | of_other << BUCKET_SLOT_COUNT;
+        let bucket = select_unpredictable(of_home != 0, home, other);
+        let index = u64::from(matches.trailing_zeros()) % BUCKET_SLOT_COUNT as u64;
+        let offset = bucket_offset(entry.segment(), bucket) + index * 8;
+        let word = select_unpredictable(matches != 0, self.slot(offset), 0);
+        self.region.prefetch(Slot::from_word(word).offset());
+        Probe {
+            word,
+            offset,
+            ..Probe::of(hash)
         }
     }
 
@@ -104,23 +145,16 @@ impl<'a> View<'a> {
     #[inline]
     fn bucket(self, entry: Entry, bucket: u32) -> Bucket {
         let start = bucket_offset(entry.segment(), bucket);
-        std::array::from_fn(|slot_index| {
-            let address = self.region.address(start + slot_index as u64 * 8);
-            // SAFETY:
-            // 1. an aligned word of a segment, which the pin keeps from being used otherwise;
-            // 2. its owner writes it through the same door.
-            unsafe { word_at(address.cast()) }.load(Ordering::Acquire)
-        })
+        std::array::from_fn(|index| self.slot(start + index as u64 * 8))
     }
-}
 
-/// The locations in a bucket whose tag is that of `hash`.
-#[inline]
-fn matches_of(slots: &Bucket, hash: KeyHash) -> impl Iterator<Item = Location> {
-    let mut matches = tag_matches(slots, hash.tag());
-    std::iter::from_fn(move || {
-        let index = (matches != 0).then(|| matches.trailing_zeros())?;
-        matches &= matches - 1;
-        Some(Slot::from_word(slots[index as usize]).location())
-    })
+    /// The word of the slot at `offset`.
+    #[inline]
+    fn slot(self, offset: u64) -> u64 {
+        let address = self.region.address(offset).cast();
+        // SAFETY:
+        // 1. an aligned word of a segment, which the pin keeps from being used otherwise;
+        // 2. its owner writes it through the same door.
+        unsafe { word_at(address) }.load(Ordering::Acquire)
+    }
 }
