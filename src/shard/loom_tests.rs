@@ -173,11 +173,12 @@ fn what_was_probed_is_looked_at_again() {
 fn a_deleted_key_goes_once_and_takes_no_other_with_it() {
     model(|| {
         let (mut owner, mut other) = shards();
-        // Neighbours in one bucket.
-        let [gone, kept] = keys(&owner, |_, key| {
-            key.hash().buckets(HOME_BUCKET_COUNT) == [0, 0]
+        // The first and the last are neighbours in one bucket.
+        let [gone, between, kept] = keys(&owner, |_, key| {
+            key.hash().buckets(HOME_BUCKET_COUNT) == [0, 1]
         });
         store(&mut owner, &gone, b"1");
+        store(&mut owner, &between, b"");
         store(&mut owner, &kept, b"2");
         let name = gone.clone();
         let reader = thread::spawn(move || {
