@@ -18,7 +18,13 @@ pub use std::sync::atomic::{
     AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
 };
 
+#[cfg(loom)]
+mod modelled;
+#[cfg(loom)]
+pub use modelled::{MappedWord, note_read, note_write};
+
 /// A word that is mapped memory: a slot of the table, a record's expiry.
+#[cfg(not(loom))]
 pub type MappedWord = std::sync::atomic::AtomicU64;
 
 /// The shared word at `address`.
@@ -28,9 +34,24 @@ pub type MappedWord = std::sync::atomic::AtomicU64;
 /// 2. while the reference lives, no one writes the word except through [`MappedWord`].
 #[inline]
 pub unsafe fn word_at<'a>(address: *mut u64) -> &'a MappedWord {
+    #[cfg(loom)]
+    // SAFETY: the caller's duties are the same.
+    return unsafe { modelled::word_at(address) };
+    #[cfg(not(loom))]
     // SAFETY: the caller's duties are those of `from_ptr`.
-    unsafe { MappedWord::from_ptr(address) }
+    return unsafe { MappedWord::from_ptr(address) };
 }
+
+/// Tells the model checker that plain bytes which another core may write are read; else nothing.
+#[cfg(not(loom))]
+#[inline]
+pub fn note_read(_: *const u8, _: usize) {}
+
+/// Tells the model checker that plain bytes which another core may read are written or freed; else
+/// nothing.
+#[cfg(not(loom))]
+#[inline]
+pub fn note_write(_: *const u8, _: usize) {}
 
 /// Keeps a value on cache lines of its own, so that cores do not disturb each other's words
 /// (two lines: the hardware fetches them in pairs).

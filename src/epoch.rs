@@ -41,7 +41,8 @@ impl Epochs {
     /// From here until [`unpin`](Self::unpin), nothing `core` can reach is reused.
     pub fn pin(&self, core: u16) {
         let now = self.global.0.load(Ordering::Relaxed);
-        self.pins[usize::from(core)].0.store(now, Ordering::Relaxed);
+        // Release: who sees this pin instead of the one before knows that its reads have ended.
+        self.pins[usize::from(core)].0.store(now, Ordering::Release);
         // The pin must be visible before any load it protects; see the module's proof.
         fence(Ordering::SeqCst);
     }
@@ -52,6 +53,15 @@ impl Epochs {
         self.pins[usize::from(core)]
             .0
             .store(UNPINNED, Ordering::Release);
+    }
+
+    /// If `core` is pinned, pins it anew: what it could reach before, it no longer uses.
+    pub fn renew(&self, core: u16) {
+        let pin = &self.pins[usize::from(core)].0;
+        // Relaxed: only `core` itself, which is here, writes its pin.
+        if pin.load(Ordering::Relaxed) != UNPINNED {
+            self.pin(core);
+        }
     }
 
     /// The epoch of something that has just been made unreachable.
@@ -95,6 +105,22 @@ mod tests {
         epochs.pin(1);
         assert!(epochs.is_free(epoch, 0));
         assert!(!epochs.is_free(epochs.retire(), 0));
+    }
+
+    #[test]
+    fn a_renewed_pin_lets_go_of_what_was_retired_before() {
+        let epochs = Epochs::new(2);
+        epochs.pin(1);
+        let epoch = epochs.retire();
+        epochs.renew(1);
+        assert!(epochs.is_free(epoch, 0));
+        assert!(!epochs.is_free(epochs.retire(), 0));
+        epochs.unpin(1);
+        epochs.renew(1);
+        assert!(
+            epochs.is_free(epochs.retire(), 0),
+            "who was not pinned is not"
+        );
     }
 
     #[test]

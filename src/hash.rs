@@ -61,6 +61,9 @@ impl KeyHash {
             home,
             if other < bucket_count {
                 other
+            } else if cfg!(loom) {
+                // The model checker's segments are shorter than the distance.
+                other % bucket_count
             } else {
                 other - bucket_count
             },

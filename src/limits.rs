@@ -36,8 +36,9 @@ pub const UNAUTHENTICATED_BULK_LEN_BYTES_MAX: usize = 16 * KIB;
 pub const PAGE_LEN_BYTES: u64 = 4096;
 /// Largest unit the region hands out: one huge page.
 pub const BLOCK_LEN_BYTES_MAX: usize = 2 * MIB;
-/// Smallest unit, for a small `maxmemory` over many shards: two table segments.
-pub const BLOCK_LEN_BYTES_MIN: usize = 256 * KIB;
+/// Smallest unit, for a small `maxmemory` over many shards: two table segments. The model checker
+/// follows every word, so its blocks, segments and buckets are tiny.
+pub const BLOCK_LEN_BYTES_MIN: usize = if cfg!(loom) { 512 } else { 256 * KIB };
 /// Blocks each shard should be able to own before blocks shrink below the maximum.
 pub const BLOCKS_PER_SHARD_WANTED: usize = 64;
 /// Blocks a shard keeps for its compaction, so that deletes succeed at `maxmemory`.
@@ -47,9 +48,9 @@ pub const RECORD_ALIGN_BYTES: usize = 8;
 /// Length of a record at least, so that each starts in a unit of its own.
 pub const RECORD_LEN_BYTES_MIN: usize = 2 * RECORD_ALIGN_BYTES;
 /// Slots of one table segment.
-pub const SEGMENT_SLOT_COUNT: usize = 16_384;
+pub const SEGMENT_SLOT_COUNT: usize = if cfg!(loom) { 8 } else { 16_384 };
 /// Slots of one bucket: one cache line.
-pub const BUCKET_SLOT_COUNT: usize = 8;
+pub const BUCKET_SLOT_COUNT: usize = if cfg!(loom) { 2 } else { 8 };
 /// Buckets of one segment.
 pub const SEGMENT_BUCKET_COUNT: usize = SEGMENT_SLOT_COUNT / BUCKET_SLOT_COUNT;
 /// Bytes of one segment.
@@ -144,7 +145,7 @@ pub const SCAN_SLOT_COUNT_MAX: u64 = SEGMENT_SLOT_COUNT as u64;
 /// Slots that KEYS visits before others have their turn.
 pub const KEYS_SLICE_SLOT_COUNT: usize = 2048;
 
-const _: () = assert!(SCAN_KEY_COUNT_MAX <= SCAN_SLOT_COUNT_MAX);
+const _: () = assert!(SCAN_KEY_COUNT_MAX <= SCAN_SLOT_COUNT_MAX || cfg!(loom));
 const _: () = assert!(SCAN_SLOT_COUNT_MAX.is_multiple_of(BUCKET_SLOT_COUNT as u64));
 
 // ── server ──────────────────────────────────────────────────────────────────────────────────────
@@ -181,7 +182,7 @@ const _: () = assert!(BLOCK_LEN_BYTES_MIN.is_power_of_two());
 const _: () = assert!(PREPARED_BLOCKS_WANTED <= RESIDENT_FREE_BLOCKS_MAX);
 const _: () = assert!(SEGMENT_LEN_BYTES <= BLOCK_LEN_BYTES_MIN);
 const _: () = assert!(LARGE_VALUE_LEN_BYTES_MIN <= BLOCK_LEN_BYTES_MAX);
-const _: () = assert!(SEGMENT_BUCKET_COUNT == 2048);
+const _: () = assert!(SEGMENT_BUCKET_COUNT == 2048 || cfg!(loom));
 const _: () = assert!(RING_CAPACITY.is_power_of_two());
 const _: () = assert!(WINDOW_COMMAND_COUNT <= BATCH_COMMAND_COUNT_MAX);
 const _: () = assert!(BULK_LEN_BYTES_MAX < QUERY_BUFFER_LEN_BYTES_MAX);

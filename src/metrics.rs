@@ -89,6 +89,7 @@ metrics! {
     batches_sent: Count, Sum, "Batches of commands sent to other cores.";
     batches_served: Count, Sum, "Batches of other cores served.";
     commands_forwarded: Count, Sum, "Commands run on another core than their connection's.";
+    commands_read_directly: Count, Sum, "Commands answered from another core's table.";
     doorbells: Count, Sum, "Sleeping cores woken.";
     input_buffers_bytes: Bytes, Sum, "Memory of input buffers, now.";
     output_buffers_bytes: Bytes, Sum, "Memory of output buffers, now.";

@@ -14,35 +14,36 @@ mod tests;
 use crate::resp::{Args, Reply};
 use crate::shard::Value;
 
+use super::direct::{Lookup, reading};
 use super::number::parse_i64;
 use super::refusal::{Refusal, answer};
-use super::string::{READ, READ_FAST, STORE, ShardRun, WRITE_FAST, on_owner, read, routed_key};
+use super::string::{READ, READ_FAST, STORE, ShardRun, WRITE_FAST, on_owner, routed_key};
 use super::{Context, Flags, Keys, Merge, Row, Run, Scope, SessionContext, Status};
 
 pub(super) use copy::parse_copy;
 pub(super) use expire::DEADLINE_MS_MAX;
 
-pub(super) const DEL: Row = counting("del", Flags::WRITE, del, None);
-pub(super) const EXISTS: Row = counting("exists", READ_FAST, exists, None);
-const TOUCH: Row = counting("touch", READ_FAST, exists, None);
-const UNLINK: Row = counting("unlink", WRITE_FAST, del, None);
+pub(super) const DEL: Row = counting("del", Flags::WRITE, None, del);
+pub(super) const EXISTS: Row = reading!(counting("exists", READ_FAST, None), exists);
+const TOUCH: Row = reading!(counting("touch", READ_FAST, None), exists);
+const UNLINK: Row = counting("unlink", WRITE_FAST, None, del);
 
 /// The key commands.
 pub(super) const ROWS: &[Row] = &[
-    counting("del", Flags::WRITE, del, Some(&DEL)),
-    counting("exists", READ_FAST, exists, Some(&EXISTS)),
-    counting("touch", READ_FAST, exists, Some(&TOUCH)),
-    counting("unlink", WRITE_FAST, del, Some(&UNLINK)),
+    counting("del", Flags::WRITE, Some(&DEL), del),
+    reading!(counting("exists", READ_FAST, Some(&EXISTS)), exists),
+    reading!(counting("touch", READ_FAST, Some(&TOUCH)), exists),
+    counting("unlink", WRITE_FAST, Some(&UNLINK), del),
     on_owner("expire", -3, WRITE_FAST, expire::expire),
     on_owner("expireat", -3, WRITE_FAST, expire::expireat),
-    on_owner("expiretime", 2, READ_FAST, expire::expiretime),
+    reading!(on_owner("expiretime", 2, READ_FAST), expire::expiretime),
     on_owner("persist", 2, WRITE_FAST, expire::persist),
     on_owner("pexpire", -3, WRITE_FAST, expire::pexpire),
     on_owner("pexpireat", -3, WRITE_FAST, expire::pexpireat),
-    on_owner("pexpiretime", 2, READ_FAST, expire::pexpiretime),
-    on_owner("pttl", 2, READ_FAST, expire::pttl),
-    on_owner("ttl", 2, READ_FAST, expire::ttl),
-    on_owner("type", 2, READ_FAST, type_of),
+    reading!(on_owner("pexpiretime", 2, READ_FAST), expire::pexpiretime),
+    reading!(on_owner("pttl", 2, READ_FAST), expire::pttl),
+    reading!(on_owner("ttl", 2, READ_FAST), expire::ttl),
+    reading!(on_owner("type", 2, READ_FAST), type_of),
     on_two("copy", -3, STORE, copy::copy),
     on_two("rename", 3, Flags::WRITE, rename),
     on_two("renamenx", 3, WRITE_FAST, renamenx),
@@ -77,8 +78,8 @@ const OBJECT: &[Row] = &[
 const fn counting(
     name: &'static str,
     flags: Flags,
-    run: ShardRun,
     part: Option<&'static Row>,
+    run: ShardRun,
 ) -> Row {
     Row {
         name,
@@ -124,20 +125,20 @@ fn del(context: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Stat
     Status::Done
 }
 
-fn exists(context: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Status {
-    let first = routed_key(context, args);
-    let mut count = u64::from(read(context, first).is_some());
+fn exists(lookup: &mut impl Lookup, args: Args<'_>, reply: &mut Reply<'_>) -> Status {
+    let first = routed_key(lookup, args);
+    let mut count = u64::from(lookup.read(first).is_some());
     for bytes in args.slice(2..).iter() {
-        let key = context.shard.key(bytes);
-        count += u64::from(read(context, key).is_some());
+        let key = lookup.key(bytes);
+        count += u64::from(lookup.read(key).is_some());
     }
     reply.count(count);
     Status::Done
 }
 
-fn type_of(context: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Status {
-    let key = routed_key(context, args);
-    reply.simple(if read(context, key).is_some() {
+fn type_of(lookup: &mut impl Lookup, args: Args<'_>, reply: &mut Reply<'_>) -> Status {
+    let key = routed_key(lookup, args);
+    reply.simple(if lookup.read(key).is_some() {
         "string"
     } else {
         "none"

@@ -26,6 +26,7 @@ mod compat;
 mod config;
 mod connection;
 mod context;
+mod direct;
 mod docs;
 mod glob;
 #[cfg(test)]
@@ -47,6 +48,7 @@ pub use context::{
     ClientIndex, Clients, Context, Core, Facts, Now, ProcessUsage, Random, Resume, Session,
     SessionContext, Shared,
 };
+pub use direct::{Direct, DirectRun};
 pub use scan::shard_of_cursor;
 pub use settings::Settings;
 pub use table::{lookup, rows};
@@ -71,6 +73,9 @@ pub struct Row {
     pub part: Option<&'static Row>,
     /// What runs.
     pub run: Run,
+    /// The same on a reader of the shard, if the command only looks keys up: another core than the
+    /// owner can run it.
+    pub direct: Option<DirectRun>,
     /// The rows of its subcommands.
     pub subcommands: &'static [Row],
 }
@@ -86,6 +91,7 @@ impl Row {
         merge: Merge::None,
         part: None,
         run: Run::Session(|_, _, _| {}),
+        direct: None,
         subcommands: &[],
     };
 

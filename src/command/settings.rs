@@ -29,6 +29,8 @@ pub struct Settings {
     pub cpus: Vec<usize>,
     /// `databases`
     pub databases: u64,
+    /// `direct-reads`
+    pub direct_reads: bool,
     /// `guard-timer-us`
     pub guard_timer_us: u64,
     /// `maxclients`
@@ -173,6 +175,7 @@ impl Default for Settings {
             client_query_buffer_limit_bytes: 0,
             cpus: Vec::new(),
             databases: 0,
+            direct_reads: false,
             guard_timer_us: 0,
             maxclients: 0,
             maxmemory_bytes: 0,
@@ -301,6 +304,15 @@ pub const SETTINGS: &[Setting] = &[
         },
         "databases; there is one",
     ),
+    setting(
+        "direct-reads",
+        Group::Expert,
+        "yes|no",
+        "yes",
+        Field::Bool(lens!(direct_reads)),
+        "read keys of other cores from their tables instead of asking them",
+    )
+    .live(),
     setting(
         "guard-timer-us",
         Group::Expert,

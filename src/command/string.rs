@@ -14,11 +14,10 @@ mod range;
 #[cfg(test)]
 mod tests;
 
-use std::ops::Range;
+use crate::resp::{Args, Reply};
+use crate::shard::{Attributes, Key, OutOfMemory, Shard, Value};
 
-use crate::resp::{Args, Extern, Reply};
-use crate::shard::{Attributes, Key, OutOfMemory, Pinned, Shard, Value};
-
+use super::direct::{Lookup, reading};
 use super::refusal::{Refusal, answer};
 use super::{Context, Flags, Keys, Merge, Row, Run, Scope, Status};
 use options::{Condition, Expiry, Options};
@@ -46,7 +45,22 @@ pub(super) const fn on_owner(name: &'static str, arity: i16, flags: Flags, run: 
     }
 }
 
-pub(super) const GET: Row = on_owner("get", 2, READ_FAST, get);
+/// A command whose reply is an array with an element for each of its keys.
+const fn collecting(name: &'static str, flags: Flags, part: &'static Row, run: ShardRun) -> Row {
+    Row {
+        name,
+        arity: -2,
+        keys: Keys::ALL,
+        flags,
+        scope: Scope::PerKey,
+        merge: Merge::InOrder,
+        part: Some(part),
+        run: Run::Shard(run),
+        ..Row::BLANK
+    }
+}
+
+pub(super) const GET: Row = reading!(on_owner("get", 2, READ_FAST), get);
 pub(super) const SET: Row = on_owner("set", -3, STORE, set);
 
 /// The string commands.
@@ -58,7 +72,7 @@ pub(super) const ROWS: &[Row] = &[
     on_owner("decrby", 3, STORE_FAST, counter::decrby),
     on_owner("getdel", 2, WRITE_FAST, getdel),
     on_owner("getex", -2, WRITE_FAST, getex),
-    on_owner("getrange", 4, READ, range::getrange),
+    reading!(on_owner("getrange", 4, READ), range::getrange),
     on_owner("getset", 3, STORE_FAST, getset),
     on_owner("incr", 2, STORE_FAST, counter::incr),
     on_owner("incrby", 3, STORE_FAST, counter::incrby),
@@ -67,19 +81,9 @@ pub(super) const ROWS: &[Row] = &[
     on_owner("setex", 4, STORE, setex),
     on_owner("setnx", 3, STORE_FAST, setnx),
     on_owner("setrange", 4, STORE, range::setrange),
-    on_owner("strlen", 2, READ_FAST, range::strlen),
-    on_owner("substr", 4, READ, range::getrange),
-    Row {
-        name: "mget",
-        arity: -2,
-        keys: Keys::ALL,
-        flags: READ_FAST,
-        scope: Scope::PerKey,
-        merge: Merge::InOrder,
-        part: Some(&GET),
-        run: Run::Shard(mget),
-        ..Row::BLANK
-    },
+    reading!(on_owner("strlen", 2, READ_FAST), range::strlen),
+    reading!(on_owner("substr", 4, READ), range::getrange),
+    reading!(collecting("mget", READ_FAST, &GET), mget),
     Row {
         name: "mset",
         arity: -3,
@@ -104,23 +108,11 @@ pub(super) const ROWS: &[Row] = &[
 
 /// The first key, which the router has hashed.
 #[inline]
-pub(super) fn routed_key<'a>(context: &Context<'_>, args: Args<'a>) -> Key<'a> {
+pub(super) fn routed_key<'a>(lookup: &impl Lookup, args: Args<'a>) -> Key<'a> {
     Key {
         bytes: args.get(1),
-        probe: context.probe,
+        probe: lookup.routed_probe(),
     }
-}
-
-/// Looks a key up to read it.
-#[inline]
-pub(super) fn read<'a>(context: &'a mut Context<'_>, key: Key<'_>) -> Option<Value<'a>> {
-    let found = context.shard.find(key, context.now.ms());
-    let stats = &mut context.core.stats;
-    match found {
-        Some(_) => stats.keyspace_hits += 1,
-        None => stats.keyspace_misses += 1,
-    }
-    found
 }
 
 /// What was replied of a key, to be taken back if the command fails after all.
@@ -156,14 +148,14 @@ impl Replied {
 
 /// Replies the value of `key`, or null.
 #[inline]
-fn reply_value(context: &mut Context<'_>, key: Key<'_>, reply: &mut Reply<'_>) -> Replied {
+fn reply_value(lookup: &mut impl Lookup, key: Key<'_>, reply: &mut Reply<'_>) -> Replied {
     let nothing = Replied::nothing(reply);
     let Some(Value {
         bytes,
         expires_at_ms,
         large,
         ..
-    }) = read(context, key)
+    }) = lookup.read(key)
     else {
         reply.null();
         return nothing;
@@ -172,7 +164,7 @@ fn reply_value(context: &mut Context<'_>, key: Key<'_>, reply: &mut Reply<'_>) -
         None => reply.bulk(bytes),
         Some(run) => {
             let all = 0..bytes.len();
-            reply_large(context, run, all, reply);
+            lookup.reply_large(run, all, reply);
         }
     }
     Replied {
@@ -183,28 +175,9 @@ fn reply_value(context: &mut Context<'_>, key: Key<'_>, reply: &mut Reply<'_>) -
     }
 }
 
-/// Replies `range` of the large value in `run`: pinned there until it is sent.
-#[cold]
-pub(super) fn reply_large(
-    context: &mut Context<'_>,
-    run: u32,
-    range: Range<usize>,
-    reply: &mut Reply<'_>,
-) -> Pinned {
-    let pinned = context.shard.pin(run);
-    reply.bulk_extern(Extern {
-        at: 0,
-        owner: context.core.id,
-        run,
-        offset: pinned.offset + range.start as u64,
-        len_bytes: range.len(),
-    });
-    pinned
-}
-
-fn get(context: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Status {
-    let key = routed_key(context, args);
-    match read(context, key) {
+fn get(lookup: &mut impl Lookup, args: Args<'_>, reply: &mut Reply<'_>) -> Status {
+    let key = routed_key(lookup, args);
+    match lookup.read(key) {
         Some(Value {
             bytes, large: None, ..
         }) => reply.bulk(bytes),
@@ -214,7 +187,7 @@ fn get(context: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Stat
             ..
         }) => {
             let all = 0..bytes.len();
-            reply_large(context, run, all, reply);
+            lookup.reply_large(run, all, reply);
         }
         None => reply.null(),
     }
@@ -411,11 +384,11 @@ fn read_and_expire(
     Ok(())
 }
 
-fn mget(context: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Status {
+fn mget(lookup: &mut impl Lookup, args: Args<'_>, reply: &mut Reply<'_>) -> Status {
     reply.array(args.len() - 1);
     for bytes in args.slice(1..).iter() {
-        let key = context.shard.key(bytes);
-        reply_value(context, key, reply);
+        let key = lookup.key(bytes);
+        reply_value(lookup, key, reply);
     }
     Status::Done
 }

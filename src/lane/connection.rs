@@ -142,6 +142,11 @@ impl Connection {
         self.gathers.is_empty() && self.unposted.is_empty() && self.outstanding == 0
     }
 
+    /// Whether `core` has yet to run a command of this connection.
+    pub(super) fn is_owed_by(&self, core: u16) -> bool {
+        self.gathers.iter().any(|gather| gather.is_owed_by(core))
+    }
+
     /// The number that the next gather will have.
     pub(super) fn next_gather(&self) -> u32 {
         let waiting = u32::try_from(self.gathers.len()).expect("gathers are few");

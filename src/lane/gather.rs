@@ -154,6 +154,14 @@ impl Gather {
         Some(u16::try_from(place).expect("no more places than cores"))
     }
 
+    /// Whether `core` has yet to run one of its commands.
+    pub(super) fn is_owed_by(&self, core: u16) -> bool {
+        self.place_of(core).is_some_and(|place| {
+            let batch = &self.batches[usize::from(place)];
+            !batch.as_ref().is_some_and(|batch| batch.is_finished())
+        })
+    }
+
     /// The place that the next batch will have.
     pub(super) fn next_place(&self) -> u16 {
         u16::try_from(self.batches.len()).expect("no more places than cores")

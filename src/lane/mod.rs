@@ -16,14 +16,15 @@
 //! again for connections that are ready, rings doorbells.
 //!
 //! Files: what a connection sent (`input`, `buffer`, `window`), what it is owed (`output`,
-//! `fragment`, `gather`), what it does next (`turn`, `split`, `fanout`), and how cores talk (`batch`,
-//! `ring`, `links`, `serve`).
+//! `fragment`, `gather`), what it does next (`turn`, `split`, `fanout`), and how cores read each
+//! other's keys (`direct`) and talk (`batch`, `ring`, `links`, `serve`).
 
 mod batch;
 mod budget;
 mod buffer;
 mod connection;
 mod departure;
+mod direct;
 mod fanout;
 mod forward;
 mod fragment;
@@ -255,9 +256,8 @@ impl Lane {
             self.connections[id.index as usize].connection = Some(connection);
             return Turn::Finished;
         }
-        self.parts.region.epochs().pin(self.parts.core.id);
         let turn = Worker::new(&mut self.parts, &mut connection, now).run();
-        self.parts.region.epochs().unpin(self.parts.core.id);
+        self.parts.shard.end_reads();
         self.note_buffers(&mut connection);
         self.connections[id.index as usize].connection = Some(connection);
         self.take_killed();
@@ -291,9 +291,7 @@ impl Lane {
 
     /// Serves other cores' batches and takes what has come back; true if there was anything.
     pub fn exchange(&mut self, now: Now) -> bool {
-        self.parts.region.epochs().pin(self.parts.core.id);
         let mut is_busy = self.service.pass(&mut self.parts, now);
-        self.parts.region.epochs().unpin(self.parts.core.id);
         for core in self.parts.links.others() {
             while let Some(batch) = self.parts.links.take_completion(core) {
                 is_busy = true;

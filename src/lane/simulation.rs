@@ -203,9 +203,11 @@ impl Client {
     /// Adds a random command to what is to be sent, and its answer to what is expected.
     fn invent(&mut self, dice: &mut Dice) {
         let key = self.key(dice);
-        match dice.below(16) {
+        match dice.below(18) {
             0..3 => self.set(&key, dice),
             3 => self.get(&key),
+            16 => self.length(&key),
+            17 => self.kind(&key),
             4 => self.increment(&key),
             5 => self.append(&key, dice),
             6 => self.delete(dice),
@@ -273,6 +275,23 @@ impl Client {
             &mut self.expected,
             self.keys.get(key).map(|entry| entry.value.as_slice()),
         );
+    }
+
+    fn length(&mut self, key: &[u8]) {
+        self.command(&[b"STRLEN", key]);
+        let length = self.keys.get(key).map_or(0, |entry| entry.value.len());
+        self.expected
+            .extend_from_slice(format!(":{length}\r\n").as_bytes());
+    }
+
+    fn kind(&mut self, key: &[u8]) {
+        self.command(&[b"TYPE", key]);
+        let is_there = self.keys.contains_key(key);
+        self.expected.extend_from_slice(if is_there {
+            b"+string\r\n"
+        } else {
+            b"+none\r\n"
+        });
     }
 
     fn increment(&mut self, key: &[u8]) {
@@ -474,7 +493,7 @@ fn seed(default: u64) -> u64 {
     seed
 }
 
-fn simulate(mut world: World, command_count: usize) {
+fn simulate(mut world: World, command_count: usize) -> World {
     let client_count = world.clients.len();
     let mut invented = 0;
     while invented < command_count {
@@ -495,11 +514,35 @@ fn simulate(mut world: World, command_count: usize) {
         }
     }
     world.settle();
+    world
+}
+
+/// Commands that were answered from another lane's table, and those that were sent there.
+fn ways(world: &World) -> (u64, u64) {
+    let stats = world.lanes.iter().map(|lane| &lane.core().stats);
+    stats.fold((0, 0), |(read, sent), stats| {
+        (
+            read + stats.commands_read_directly,
+            sent + stats.commands_forwarded,
+        )
+    })
 }
 
 #[test]
 fn random_commands_of_many_clients_on_three_lanes_are_answered_as_one_map_would() {
-    simulate(world(seed(1), 3, 7), 400_000);
+    let world = simulate(world(seed(1), 3, 7), 400_000);
+    let (read, sent) = ways(&world);
+    assert!(read > 10_000 && sent > 10_000, "{read} read, {sent} sent");
+}
+
+#[test]
+fn lanes_that_only_send_commands_to_each_other_answer_as_one_map_would() {
+    let mut world = world(seed(6), 3, 7);
+    for lane in &mut world.lanes {
+        lane.core_mut().settings.direct_reads = false;
+    }
+    let world = simulate(world, 200_000);
+    assert_eq!(ways(&world).0, 0);
 }
 
 #[test]

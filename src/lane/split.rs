@@ -98,7 +98,9 @@ impl Split {
                 hash,
                 core: owner,
             };
-            worker.forward(route, &place, spans, self.is_folded());
+            if !worker.read_directly(route, Probe::of(hash), args, self.is_folded()) {
+                worker.forward(route, &place, spans, self.is_folded());
+            }
             return;
         }
         let call = Call {

@@ -17,6 +17,7 @@
 
 use super::Turn;
 use super::connection::{Connection, Long, Progress};
+use super::direct::Tables;
 use super::fanout::Fanout;
 use super::forward::{Place, Route};
 use super::parts::{Call, Parts};
@@ -198,9 +199,15 @@ impl<'a> Worker<'a> {
 
     #[inline]
     fn slide(&mut self, window: &mut Window) {
-        let here = (self.parts.core.id, &self.parts.shard);
+        let core = &self.parts.core;
+        let tables = Tables {
+            core: core.id,
+            shard: &self.parts.shard,
+            // With anything sent before it, a read is probably sent as well.
+            has_others: core.settings.direct_reads && self.connection.gathers.is_empty(),
+        };
         let input = &mut self.connection.input;
-        window.slide(input, self.limits, &self.parts.placement, here);
+        window.slide(input, self.limits, &self.parts.placement, tables);
     }
 
     /// Nothing is left to execute: is there an error behind it, or nothing at all?
@@ -313,7 +320,9 @@ impl<'a> Worker<'a> {
                     hash: parsed.probe.hash,
                     core: parsed.owner,
                 };
-                self.forward(route, &place, spans, false);
+                if !self.read_directly(route, parsed.probe, args, false) {
+                    self.forward(route, &place, spans, false);
+                }
             }
             Scope::Session => self.run_session(row, args),
             Scope::Cursor => self.run_cursor(row, &place, spans),
@@ -391,19 +400,16 @@ impl<'a> Worker<'a> {
             && owners.all(|owner| owner == first);
         if is_whole {
             let hash = placement.hasher.hash(args.get(usize::from(row.keys.first)));
+            let route = Route {
+                row,
+                hash,
+                core: first,
+            };
             if first == self.parts.core.id {
                 self.run_here(row, place, spans, Probe::of(hash));
-            } else {
-                self.forward(
-                    Route {
-                        row,
-                        hash,
-                        core: first,
-                    },
-                    place,
-                    spans,
-                    false,
-                );
+            } else if key_count > 1 || !self.read_directly(route, Probe::of(hash), args, false) {
+                // Several keys are read at one moment by their owner alone.
+                self.forward(route, place, spans, false);
             }
             return Flow::Begun;
         }

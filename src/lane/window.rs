@@ -12,6 +12,7 @@
 //! commands at a time: each stage is then a tight loop of its own (measured: a quarter less per GET
 //! than by one command at a time).
 
+use super::direct::Tables;
 use super::input::Input;
 use crate::command::{Row, Scope, lookup};
 use crate::hash::{Hasher, KeyHash, cluster_slot, shard_of_slot};
@@ -19,7 +20,7 @@ use crate::limits::{
     LARGE_VALUE_LEN_BYTES_MIN, POOLED_SPAN_COUNT_MAX, PROBE_COMMAND_COUNT, WINDOW_COMMAND_COUNT,
 };
 use crate::resp::{Args, Head, Limits, ProtocolError, Span, Step};
-use crate::shard::{Probe, Shard};
+use crate::shard::Probe;
 
 /// Commands that were parsed and not executed yet.
 pub(super) struct Window {
@@ -142,11 +143,11 @@ impl Window {
         input: &mut Input,
         limits: Limits,
         placement: &Placement,
-        here: (u16, &Shard),
+        tables: Tables<'_>,
     ) {
         if self.executed >= self.refill_at {
-            self.parse_ahead(input, limits, placement, here);
-            self.probe_ahead(here);
+            self.parse_ahead(input, limits, placement, tables);
+            self.probe_ahead(tables);
             self.refill_at = self.parsed.min(self.executed + REFILL_COMMAND_COUNT);
         }
     }
@@ -157,7 +158,7 @@ impl Window {
         input: &mut Input,
         limits: Limits,
         placement: &Placement,
-        here: (u16, &Shard),
+        tables: Tables<'_>,
     ) {
         // Who has yet to authenticate may be allowed more after the next command.
         let width = if limits.is_authenticated {
@@ -166,18 +167,15 @@ impl Window {
             1
         };
         while self.parsed - self.executed < width && !self.is_starved {
-            self.parse(input, limits, placement, here);
+            self.parse(input, limits, placement, tables);
         }
     }
 
     #[inline(never)]
-    fn probe_ahead(&mut self, here: (u16, &Shard)) {
+    fn probe_ahead(&mut self, tables: Tables<'_>) {
         let end = self.parsed.min(self.executed + PROBE_COMMAND_COUNT);
         while self.probed < end {
-            let parsed = &mut self.ring[self.probed % WINDOW_COMMAND_COUNT];
-            if parsed.owner == here.0 {
-                parsed.probe = here.1.probe(parsed.probe.hash);
-            }
+            tables.probe(&mut self.ring[self.probed % WINDOW_COMMAND_COUNT]);
             self.probed += 1;
         }
     }
@@ -188,7 +186,7 @@ impl Window {
         input: &mut Input,
         limits: Limits,
         placement: &Placement,
-        here: (u16, &Shard),
+        tables: Tables<'_>,
     ) {
         let span_start = self.spans.len();
         let unparsed = input.unparsed();
@@ -200,10 +198,10 @@ impl Window {
         {
             let args = Args::new(&unparsed[..len_bytes], &self.spans[span_start..]);
             let parsed = Parsed::new(Some(row), args, len_bytes, placement);
-            self.push(parsed, span_start, here);
+            self.push(parsed, span_start, tables);
             input.pass(len_bytes);
         } else {
-            self.parse_anew(input, limits, placement, here);
+            self.parse_anew(input, limits, placement, tables);
         }
     }
 
@@ -213,7 +211,7 @@ impl Window {
         input: &mut Input,
         limits: Limits,
         placement: &Placement,
-        here: (u16, &Shard),
+        tables: Tables<'_>,
     ) {
         let span_start = self.spans.len();
         let start = input.parsed();
@@ -227,14 +225,14 @@ impl Window {
                     self.heads.remember(&first, spans, row);
                 }
                 let parsed = Parsed::new(row, args, len_bytes, placement);
-                self.push(parsed, span_start, here);
+                self.push(parsed, span_start, tables);
             }
             Ok(Step::Empty { len_bytes }) => {
                 let nothing = Parsed {
                     len_bytes,
                     ..Parsed::default()
                 };
-                self.push(nothing, span_start, here);
+                self.push(nothing, span_start, tables);
             }
             Ok(Step::Incomplete { .. }) => self.is_starved = true,
             Err(error) => {
@@ -245,11 +243,9 @@ impl Window {
     }
 
     #[inline]
-    fn push(&mut self, mut parsed: Parsed, span_start: usize, here: (u16, &Shard)) {
+    fn push(&mut self, mut parsed: Parsed, span_start: usize, tables: Tables<'_>) {
         parsed.span_start = self.spans_dropped + span_start;
-        if parsed.owner == here.0 {
-            here.1.prefetch_bucket(parsed.probe.hash);
-        }
+        tables.prefetch_bucket(&parsed);
         self.ring[self.parsed % WINDOW_COMMAND_COUNT] = parsed;
         self.parsed += 1;
         if self.spans.len() >= SPANS_KEPT_COUNT_MAX {
@@ -319,12 +315,15 @@ impl Default for Parsed {
             len_bytes: 0,
             span_start: 0,
             span_count: 0,
-            owner: u16::MAX,
+            owner: Self::NOWHERE,
         }
     }
 }
 
 impl Parsed {
+    /// The owner of a command that no single key sends anywhere.
+    const NOWHERE: u16 = u16::MAX;
+
     #[inline]
     fn new(
         row: Option<&'static Row>,
@@ -336,7 +335,7 @@ impl Parsed {
             Some(row) if row.scope == Scope::Owner => {
                 placement.of(args.get(usize::from(row.keys.first)))
             }
-            _ => (KeyHash::from_bits(0), u16::MAX),
+            _ => (KeyHash::from_bits(0), Self::NOWHERE),
         };
         Self {
             row,
@@ -346,6 +345,12 @@ impl Parsed {
             span_count: u32::try_from(args.len()).expect("arguments are bounded"),
             owner,
         }
+    }
+
+    /// Whether one key decides where it runs.
+    #[inline]
+    pub(super) fn is_routed(&self) -> bool {
+        self.owner != Self::NOWHERE
     }
 
     /// Whether it is a blank line or an empty array: nothing to execute.

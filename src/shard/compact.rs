@@ -245,7 +245,7 @@ impl Shard {
             .expect("a record that is not marked dead has a slot");
         let reserved = self.log.reserve(met.len_bytes, Purpose::Compact)?;
         let (record, target) = self.log.fill_from(met.location, &reserved);
-        target.copy_from_slice(record.all());
+        record.copy_to(target);
         let slot = self.table.slot(place).moved_to(reserved.location);
         self.table.replace(place, slot);
         self.log.kill(met.location, met.len_bytes);

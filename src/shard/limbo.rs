@@ -54,6 +54,15 @@ impl Limbo {
         self.queue.push_front((epoch, rest));
     }
 
+    /// Forgets everything. What some core may still be reading is leaked.
+    pub(super) fn abandon(&mut self, region: &Region, shard: u16) {
+        let queue = std::mem::take(&mut self.queue);
+        let is_free = |&(epoch, _): &(u64, Retired)| region.epochs().is_free(epoch, shard);
+        if !queue.back().is_none_or(is_free) {
+            std::mem::forget(queue);
+        }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.queue.len()
     }

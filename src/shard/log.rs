@@ -24,6 +24,7 @@
 
 use std::sync::Arc;
 
+use crate::atomic::note_write;
 use crate::limits::{COMPACTION_RESERVE_BLOCKS, RECORDS_PER_BLOCK_MIN};
 use crate::region::{BlockIndex, Region};
 
@@ -151,6 +152,7 @@ impl Log {
     )]
     pub(super) fn fill(&mut self, reserved: &Reserved) -> &mut [u8] {
         let address = self.region.address(reserved.location.offset());
+        note_write(address, reserved.len_bytes);
         // SAFETY: within a block of this log, and not published: the token that names the space is
         // made once, by `reserve`, and no slot points there before its record is complete.
         unsafe { std::slice::from_raw_parts_mut(address, reserved.len_bytes) }
@@ -177,6 +179,7 @@ impl Log {
         // the bytes below do not overlap, and both are borrowed from this log mutably.
         let record = unsafe { Record::at(&self.region, source) };
         let address = self.region.address(reserved.location.offset());
+        note_write(address, reserved.len_bytes);
         // SAFETY: as in `fill`.
         let target = unsafe { std::slice::from_raw_parts_mut(address, reserved.len_bytes) };
         (record, target)

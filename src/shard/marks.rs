@@ -12,7 +12,7 @@ pub(super) struct Marks(Box<[u64]>);
 impl Marks {
     /// No mark in a block of `block_len_bytes`.
     pub(super) fn new(block_len_bytes: usize) -> Self {
-        Self(vec![0; block_len_bytes / RECORD_LEN_BYTES_MIN / BITS].into())
+        Self(vec![0; (block_len_bytes / RECORD_LEN_BYTES_MIN).div_ceil(BITS)].into())
     }
 
     /// Takes all marks back.

@@ -18,9 +18,9 @@
 //!
 //! Not here: RESP, commands, who owns which key, and any clock.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
-use crate::atomic::Ordering;
 use crate::error::Error;
 use crate::hash::{Hasher, KeyHash};
 use crate::limits::{LARGE_VALUE_LEN_BYTES_MIN, LOG_SLACK_PERCENT_DEFAULT};
@@ -32,7 +32,10 @@ mod extents;
 mod large;
 mod limbo;
 mod log;
+#[cfg(all(test, loom))]
+mod loom_tests;
 mod marks;
+mod reader;
 mod reclaim;
 mod record;
 mod scan;
@@ -42,6 +45,7 @@ mod stats;
 mod table;
 
 pub use large::Pinned;
+pub use reader::{Reader, Unsure};
 pub use stats::Stats;
 pub use table::Probe;
 
@@ -78,6 +82,8 @@ pub struct Shard {
     compaction: Compaction,
     staged: Vec<Staged>,
     publish_depth: u32,
+    /// Whether this core is pinned because it reads other shards.
+    is_reading: Cell<bool>,
     /// Values from this length become large ones.
     large_len_bytes_min: usize,
     key_count: u64,
@@ -214,6 +220,7 @@ impl Shard {
             compaction: Compaction::new(LOG_SLACK_PERCENT_DEFAULT),
             staged: Vec::new(),
             publish_depth: 0,
+            is_reading: Cell::new(false),
             large_len_bytes_min: LARGE_VALUE_LEN_BYTES_MIN.min(record_len_bytes_max),
             key_count: 0,
             volatile_count: 0,
@@ -389,29 +396,6 @@ impl Shard {
     #[must_use]
     pub fn probe(&self, hash: KeyHash) -> Probe {
         self.table.probe(hash)
-    }
-
-    /// Several slots are about to change together: other cores must not read between. May be nested.
-    pub fn begin_publish(&mut self) {
-        if self.publish_depth == 0 {
-            // The word is odd before any of the slots changes.
-            self.region
-                .door(self.id)
-                .sequence
-                .fetch_add(1, Ordering::SeqCst);
-        }
-        self.publish_depth += 1;
-    }
-
-    /// The slots that change together have changed.
-    pub fn end_publish(&mut self) {
-        self.publish_depth -= 1;
-        if self.publish_depth == 0 {
-            self.region
-                .door(self.id)
-                .sequence
-                .fetch_add(1, Ordering::SeqCst);
-        }
     }
 
     /// The shard's number in its region.

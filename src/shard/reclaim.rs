@@ -6,6 +6,7 @@
 //! A write that finds no memory drains limbo itself, then compacts block by block, and fails only
 //! when limbo is empty and no block is dead enough to be worth it.
 
+use crate::atomic::note_write;
 use crate::limits::{
     BUCKET_SLOT_COUNT, EMERGENCY_COMPACTION_BLOCKS_MAX, LARGE_STEP_LEN_BYTES, SEGMENT_SLOT_COUNT,
 };
@@ -66,7 +67,9 @@ impl Shard {
             } else if compacted_count < EMERGENCY_COMPACTION_BLOCKS_MAX && self.compact_block() {
                 compacted_count += 1;
             } else if self.limbo.len() > 0 && wait_count < WAIT_COUNT_MAX {
-                // Another core is in the middle of a turn, which is short.
+                // Another core is in the middle of a turn, which is short. It may be waiting for
+                // this one as well; here nothing of its keys is in use.
+                self.region.epochs().renew(self.id);
                 wait_count += 1;
                 std::hint::spin_loop();
             } else {
@@ -96,6 +99,7 @@ impl Shard {
                 None
             }
             Retired::Directory(directory) => {
+                note_write(directory.as_ptr().cast(), size_of_val(&*directory));
                 drop(directory);
                 None
             }

@@ -25,7 +25,7 @@
 
 use std::marker::PhantomData;
 
-use crate::atomic::{MappedWord, Ordering, word_at};
+use crate::atomic::{MappedWord, Ordering, note_read, word_at};
 use crate::limits::{BULK_LEN_BYTES_MAX, RECORD_ALIGN_BYTES, RECORD_LEN_BYTES_MIN};
 use crate::region::Region;
 
@@ -121,7 +121,10 @@ impl Shape {
             at += WORD;
         }
         if self.has_expiry {
-            out[at..at + WORD].copy_from_slice(&expiry_word(expires_at_ms).to_le_bytes());
+            let word = out[at..at + WORD].as_mut_ptr().cast();
+            // SAFETY: aligned as the record is, and nobody else's before it is published.
+            let word = unsafe { word_at(word) };
+            word.store(expiry_word(expires_at_ms).to_le(), Ordering::Relaxed);
         }
         copy(&mut out[self.key_start()..self.value_start()], key);
         &mut out[self.value_start()..][..self.value_len_bytes]
@@ -145,6 +148,7 @@ impl<'a> Record<'a> {
     #[inline]
     pub(super) unsafe fn at(region: &'a Region, location: Location) -> Self {
         let start = region.address(location.offset());
+        note_read(start, HEADER_LEN_BYTES);
         // SAFETY: a record begins with its header, aligned to 8, by the caller's first duty.
         let header = u64::from_le(unsafe { start.cast::<u64>().read() });
         Self {
@@ -197,8 +201,20 @@ impl<'a> Record<'a> {
         self.bytes(shape.value_start(), shape.value_len_bytes)
     }
 
+    /// Copies the whole record to a place that has exactly its length.
+    pub(super) fn copy_to(self, target: &mut [u8]) {
+        target.copy_from_slice(self.all());
+        if let Some(word) = self.expiry() {
+            let index = word_index(self.header >> 32) * WORD;
+            let copy = target[index..index + WORD].as_mut_ptr().cast();
+            // SAFETY: aligned as the record is, and nobody else's before it is published.
+            let copy = unsafe { word_at(copy) };
+            copy.store(word.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+    }
+
     /// The whole record.
-    pub(super) fn all(self) -> &'a [u8] {
+    fn all(self) -> &'a [u8] {
         self.bytes(0, self.shape().len_bytes())
     }
 
@@ -242,19 +258,26 @@ impl<'a> Record<'a> {
         if kind & HAS_EXPIRY == 0 {
             return None;
         }
-        let index = 1 + usize::from(kind & HAS_LONG_LENGTHS != 0);
         // SAFETY:
         // 1. aligned and within the record: the flags say that the word is there;
         // 2. after publication it is only touched through this method.
-        Some(unsafe { word_at(self.start.cast::<u64>().add(index)) })
+        Some(unsafe { word_at(self.start.cast::<u64>().add(word_index(kind))) })
     }
 
     #[inline]
     fn bytes(self, start: usize, len_bytes: usize) -> &'a [u8] {
-        // SAFETY: within the record, by its header; unchanged as long as `'a`. The expiry word,
-        // which may change, is read through here only by compaction, on the core that changes it.
-        unsafe { std::slice::from_raw_parts(self.start.add(start), len_bytes) }
+        // SAFETY: within the record, by its header.
+        let start = unsafe { self.start.add(start) };
+        note_read(start, len_bytes);
+        // SAFETY: within the record and unchanged as long as `'a`. The expiry word, which may
+        // change, is read through here only by compaction, on the core that changes it.
+        unsafe { std::slice::from_raw_parts(start, len_bytes) }
     }
+}
+
+/// Which word of a record of this kind is its expiry.
+const fn word_index(kind: u64) -> usize {
+    if kind & HAS_LONG_LENGTHS == 0 { 1 } else { 2 }
 }
 
 /// The value bytes of a record whose value lives in `run`.

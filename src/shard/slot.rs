@@ -98,7 +98,7 @@ pub(super) fn tag_matches(bucket: &Bucket, tag: u32) -> u32 {
 
 /// Bit i is set when the top bits of word i are this tag: four comparisons at a time of the words'
 /// upper halves, with what every x86-64 has.
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", not(loom)))]
 #[inline]
 #[expect(
     clippy::cast_possible_wrap,
@@ -128,7 +128,7 @@ fn words_tagged(bucket: &Bucket, tag: u32) -> u32 {
 }
 
 /// Bit i is set when the top bits of word i are this tag.
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(any(not(target_arch = "x86_64"), loom))]
 #[inline]
 fn words_tagged(bucket: &Bucket, tag: u32) -> u32 {
     let is_tagged = |word: u64| word >> LOCATION_BITS == u64::from(tag);
@@ -151,7 +151,7 @@ pub(super) fn slot_matches(bucket: &Bucket, slot: Slot) -> u32 {
 
 const _: () = assert!(REGION_LEN_BYTES_MAX / RECORD_ALIGN_BYTES as u64 == 1 << LOCATION_BITS);
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 

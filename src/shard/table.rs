@@ -29,7 +29,7 @@
 
 use std::sync::Arc;
 
-use crate::atomic::{MappedWord, Ordering, word_at};
+use crate::atomic::{AtomicU64, MappedWord, Ordering, word_at};
 use crate::hash::{KeyHash, TAG_BITS};
 use crate::limits::{
     BUCKET_SLOT_COUNT, DIRECTORY_BITS_MAX, SEGMENT_BUCKET_COUNT, SEGMENT_LEN_BYTES,
@@ -40,8 +40,10 @@ use super::limbo::{Limbo, Retired};
 use super::slot::{Bucket, Location, Slot, slot_matches, tag_matches};
 
 mod split;
+mod view;
 
 pub(super) use split::SplitError;
+pub(super) use view::View;
 
 /// The table of one shard.
 #[derive(Debug)]
@@ -61,7 +63,7 @@ pub(super) struct Table {
 }
 
 /// Directory entries, each a segment's offset, its depth and whether its stash is in use.
-pub(super) type Directory = Box<[MappedWord]>;
+pub(super) type Directory = Box<[AtomicU64]>;
 
 /// A slot's place: valid until the table splits or merges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,20 +129,24 @@ pub(super) const HOME_BUCKET_COUNT: u32 = BUCKET_COUNT - STASH_BUCKET_COUNT;
 /// Buckets of a segment.
 #[expect(clippy::cast_possible_truncation, reason = "2048, asserted in limits")]
 pub(super) const BUCKET_COUNT: u32 = SEGMENT_BUCKET_COUNT as u32;
-const STASH_BUCKET_COUNT: u32 = 4;
-const BUCKET_LEN_BYTES: u64 = 64;
+const STASH_BUCKET_COUNT: u32 = if cfg!(loom) { 1 } else { 4 };
+/// Bits of a door's directory word that hold the address; the depth is above.
+const DIRECTORY_ADDRESS_BITS: u32 = 48;
+const BUCKET_LEN_BYTES: u64 = BUCKET_SLOT_COUNT as u64 * 8;
 
 impl Entry {
     const DEPTH_MASK: u64 = 0x1F;
     const HAS_STASH: u64 = 0x20;
+    /// Segments begin at multiples of this.
+    const ALIGN_BYTES: u64 = 64;
 
     const fn new(segment: u64, depth: u32, has_stash: bool) -> Self {
-        debug_assert!(segment.is_multiple_of(BUCKET_LEN_BYTES));
+        debug_assert!(segment.is_multiple_of(Self::ALIGN_BYTES));
         Self(segment | depth as u64 | if has_stash { Self::HAS_STASH } else { 0 })
     }
 
     pub(super) const fn segment(self) -> u64 {
-        self.0 & !(BUCKET_LEN_BYTES - 1)
+        self.0 & !(Self::ALIGN_BYTES - 1)
     }
 
     pub(super) const fn depth(self) -> u32 {
@@ -175,7 +181,7 @@ impl Table {
     /// Replaces everything by one empty segment and returns the old directory.
     fn begin(&mut self, segment: u64) -> Directory {
         self.zero_segment(segment);
-        let entry = MappedWord::new(Entry::new(segment, 0, false).0);
+        let entry = AtomicU64::new(Entry::new(segment, 0, false).0);
         let old = std::mem::replace(&mut self.directory, Box::new([entry]));
         self.depth = 0;
         self.generation = self.generation.wrapping_add(1);
@@ -506,8 +512,22 @@ impl Table {
 
     fn publish_directory(&self) {
         let address = self.directory.as_ptr().expose_provenance() as u64;
-        assert!(address < 1 << 48, "user space addresses have 47 bits");
-        let word = u64::from(self.depth) << 48 | address;
+        assert!(
+            address >> DIRECTORY_ADDRESS_BITS == 0,
+            "user space addresses have 47 bits"
+        );
+        self.open_door(u64::from(self.depth) << DIRECTORY_ADDRESS_BITS | address);
+    }
+
+    /// Takes the table away from other cores' readers, for good.
+    pub(super) fn withdraw(&mut self, limbo: &mut Limbo) {
+        self.open_door(0);
+        let directory = std::mem::take(&mut self.directory);
+        limbo.push(&self.region, Retired::Directory(directory));
+    }
+
+    fn open_door(&self, word: u64) {
+        // Release: who sees the directory sees its entries.
         self.region
             .door(self.shard)
             .directory
@@ -547,6 +567,7 @@ const fn bucket_offset(segment: u64, bucket: u32) -> u64 {
 
 const _: () = assert!(SEGMENT_LEN_BYTES as u64 == BUCKET_COUNT as u64 * BUCKET_LEN_BYTES);
 const _: () = assert!(size_of::<Bucket>() as u64 == BUCKET_LEN_BYTES);
+const _: () = assert!((SEGMENT_LEN_BYTES as u64).is_multiple_of(Entry::ALIGN_BYTES));
 const _: () = assert!(DIRECTORY_BITS_MAX as u64 <= Entry::DEPTH_MASK);
 
 #[cfg(test)]

@@ -11,10 +11,11 @@
 //!   Resume::more     │ offset in the region │, │ length                        │
 //! ```
 
+use crate::command::direct::Lookup;
 use crate::command::number::parse_i64;
 use crate::command::plan::transfer::store_pinned;
 use crate::command::refusal::Refusal;
-use crate::command::string::{read, reply_large, routed_key};
+use crate::command::string::routed_key;
 use crate::command::{Context, Resume, Status};
 use crate::resp::{Args, DIGITS_MAX, Reply, format_integer};
 use crate::shard::{Attributes, Pinned, Value};
@@ -52,7 +53,7 @@ fn copy_within(
         expires_at_ms,
         is_raw,
         large,
-    }) = read(context, source)
+    }) = context.read(source)
     else {
         return Ok(Some(false));
     };
@@ -62,7 +63,7 @@ fn copy_within(
     };
     if let Some(run) = large {
         let all = 0..bytes.len();
-        let pinned = reply_large(context, run, all, reply);
+        let pinned = context.reply_large(run, all, reply);
         *context.resume = pack(pinned, attributes);
         return copy_large(context, args, reply);
     }

@@ -3,12 +3,13 @@
 //! A key whose deadline has come counts as absent everywhere, so a deadline that is not in the
 //! future simply removes the key.
 
+use crate::command::direct::Lookup;
 use crate::command::number::parse_i64;
 use crate::command::refusal::{Refusal, answer};
 use crate::command::{Context, Status};
 use crate::resp::{Args, Reply};
 
-use super::{read, routed_key};
+use super::routed_key;
 
 /// Latest deadline that a record's expiry word holds, in the year 10889. Later ones, which Redis
 /// would keep, become this one.
@@ -159,46 +160,46 @@ pub(super) fn persist(context: &mut Context<'_>, args: Args<'_>, reply: &mut Rep
     )
 }
 
-pub(super) fn ttl(context: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Status {
-    tell(context, args, reply, |deadline_ms, now_ms| {
+pub(super) fn ttl(lookup: &mut impl Lookup, args: Args<'_>, reply: &mut Reply<'_>) -> Status {
+    tell(lookup, args, reply, |deadline_ms, now_ms| {
         round_to_seconds(deadline_ms - now_ms)
     })
 }
 
-pub(super) fn pttl(context: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Status {
-    tell(context, args, reply, |deadline_ms, now_ms| {
+pub(super) fn pttl(lookup: &mut impl Lookup, args: Args<'_>, reply: &mut Reply<'_>) -> Status {
+    tell(lookup, args, reply, |deadline_ms, now_ms| {
         deadline_ms - now_ms
     })
 }
 
 pub(super) fn expiretime(
-    context: &mut Context<'_>,
+    lookup: &mut impl Lookup,
     args: Args<'_>,
     reply: &mut Reply<'_>,
 ) -> Status {
-    tell(context, args, reply, |deadline_ms, _| {
+    tell(lookup, args, reply, |deadline_ms, _| {
         round_to_seconds(deadline_ms)
     })
 }
 
 pub(super) fn pexpiretime(
-    context: &mut Context<'_>,
+    lookup: &mut impl Lookup,
     args: Args<'_>,
     reply: &mut Reply<'_>,
 ) -> Status {
-    tell(context, args, reply, |deadline_ms, _| deadline_ms)
+    tell(lookup, args, reply, |deadline_ms, _| deadline_ms)
 }
 
 /// Replies what `figure` makes of the deadline and the time; -1 without one, -2 without the key.
 fn tell(
-    context: &mut Context<'_>,
+    lookup: &mut impl Lookup,
     args: Args<'_>,
     reply: &mut Reply<'_>,
     figure: fn(u64, u64) -> u64,
 ) -> Status {
-    let now_ms = context.now.ms();
-    let key = routed_key(context, args);
-    match read(context, key).map(|value| value.expires_at_ms) {
+    let now_ms = lookup.now().ms();
+    let key = routed_key(lookup, args);
+    match lookup.read(key).map(|value| value.expires_at_ms) {
         None => reply.integer(-2),
         Some(None) => reply.integer(-1),
         Some(Some(deadline_ms)) => reply.count(figure(deadline_ms.max(now_ms), now_ms)),

@@ -4,6 +4,7 @@
 
 use std::ops::Range;
 
+use crate::command::direct::Lookup;
 use crate::command::number::parse_i64;
 use crate::command::refusal::{Refusal, answer};
 use crate::command::{Context, Status};
@@ -11,11 +12,11 @@ use crate::limits::{BULK_LEN_BYTES_MAX, LARGE_VALUE_LEN_BYTES_MIN};
 use crate::resp::{Args, Reply};
 use crate::shard::Attributes;
 
-use super::{read, reply_large, routed_key};
+use super::routed_key;
 
-pub(super) fn strlen(context: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Status {
-    let key = routed_key(context, args);
-    let len_bytes = read(context, key).map_or(0, |value| value.bytes.len());
+pub(super) fn strlen(lookup: &mut impl Lookup, args: Args<'_>, reply: &mut Reply<'_>) -> Status {
+    let key = routed_key(lookup, args);
+    let len_bytes = lookup.read(key).map_or(0, |value| value.bytes.len());
     reply.count(len_bytes as u64);
     Status::Done
 }
@@ -88,26 +89,26 @@ fn check_len(context: &Context<'_>, head_bytes: usize, tail_bytes: usize) -> Res
     }
 }
 
-pub(super) fn getrange(context: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Status {
-    answer(read_range(context, args, reply), reply)
+pub(super) fn getrange(lookup: &mut impl Lookup, args: Args<'_>, reply: &mut Reply<'_>) -> Status {
+    answer(read_range(lookup, args, reply), reply)
 }
 
 fn read_range(
-    context: &mut Context<'_>,
+    lookup: &mut impl Lookup,
     args: Args<'_>,
     reply: &mut Reply<'_>,
 ) -> Result<(), Refusal> {
     let start = parse_i64(args.get(2)).ok_or(Refusal::NOT_AN_INTEGER)?;
     let last = parse_i64(args.get(3)).ok_or(Refusal::NOT_AN_INTEGER)?;
-    let key = routed_key(context, args);
-    let Some(value) = read(context, key) else {
+    let key = routed_key(lookup, args);
+    let Some(value) = lookup.read(key) else {
         reply.bulk(b"");
         return Ok(());
     };
     let range = resolve_range(start, last, value.bytes.len());
     match value.large {
         Some(run) if range.len() >= LARGE_VALUE_LEN_BYTES_MIN => {
-            reply_large(context, run, range, reply);
+            lookup.reply_large(run, range, reply);
         }
         _ => reply.bulk(&value.bytes[range]),
     }

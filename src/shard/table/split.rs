@@ -4,8 +4,8 @@
 //! make the directory name them, and retire the old ones.
 
 use super::{
-    BUCKET_COUNT, BUCKET_LEN_BYTES, BUCKET_SLOT_COUNT, DIRECTORY_BITS_MAX, Directory, Entry,
-    HOME_BUCKET_COUNT, IndexBlock, Limbo, Load, MappedWord, Ordering, Retired, SEGMENT_LEN_BYTES,
+    AtomicU64, BUCKET_COUNT, BUCKET_LEN_BYTES, BUCKET_SLOT_COUNT, DIRECTORY_BITS_MAX, Directory,
+    Entry, HOME_BUCKET_COUNT, IndexBlock, Limbo, Load, Ordering, Retired, SEGMENT_LEN_BYTES,
     STASH_BUCKET_COUNT, Table, bucket_offset,
 };
 use crate::hash::{KeyHash, TAG_BITS};
@@ -88,7 +88,7 @@ impl Table {
             .directory
             .iter()
             .flat_map(|word| [word.load(Ordering::Relaxed); 2])
-            .map(MappedWord::new)
+            .map(AtomicU64::new)
             .collect();
         self.loads = self
             .loads

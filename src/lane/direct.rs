@@ -1,0 +1,90 @@
+//! Answering a command from another core's table instead of sending it there.
+//!
+//! The route of a command is chosen before its first load: it is read directly only if its
+//! connection waits for nothing from that core. What follows an unfinished command goes with it, so
+//! commands on one key keep the order in which one connection sent them; what is read directly has
+//! run before anything later is sent.
+//!
+//! A reader pins the core; [`Lane::turn`](super::Lane::turn) ends that, so a core that sleeps pins
+//! nothing and holds no other's memory back.
+
+use super::forward::Route;
+use super::turn::Worker;
+use super::window::Parsed;
+use crate::command::{Direct, Status};
+use crate::resp::Args;
+use crate::running;
+use crate::shard::{Probe, Shard};
+
+/// The tables that a window's commands are looked up in.
+#[derive(Clone, Copy)]
+pub(super) struct Tables<'a> {
+    pub(super) core: u16,
+    pub(super) shard: &'a Shard,
+    /// Whether other cores' tables are read.
+    pub(super) has_others: bool,
+}
+
+impl Tables<'_> {
+    /// Begins to fetch where the slot of a command's key is.
+    #[inline]
+    pub(super) fn prefetch_bucket(self, parsed: &Parsed) {
+        if parsed.owner == self.core {
+            self.shard.prefetch_bucket(parsed.probe.hash);
+        } else if self.reads(parsed) {
+            let reader = self.shard.reader(parsed.owner);
+            reader.prefetch_bucket(parsed.probe.hash);
+        }
+    }
+
+    /// Looks for a command's key, whose bucket has arrived, and begins to fetch its record.
+    #[inline]
+    pub(super) fn probe(self, parsed: &mut Parsed) {
+        if parsed.owner == self.core {
+            parsed.probe = self.shard.probe(parsed.probe.hash);
+        } else if self.reads(parsed) {
+            let reader = self.shard.reader(parsed.owner);
+            parsed.probe = reader.probe(parsed.probe.hash);
+        }
+    }
+
+    #[inline]
+    fn reads(self, parsed: &Parsed) -> bool {
+        self.has_others && parsed.is_routed() && parsed.row.is_some_and(|row| row.direct.is_some())
+    }
+}
+
+impl Worker<'_> {
+    /// Answers a command from the table of the core it would go to; false: it has to go there.
+    pub(super) fn read_directly(
+        &mut self,
+        route: Route,
+        probe: Probe,
+        args: Args<'_>,
+        is_folded: bool,
+    ) -> bool {
+        let Some(run) = route.row.direct else {
+            return false;
+        };
+        if !self.parts.core.settings.direct_reads || self.connection.is_owed_by(route.core) {
+            return false;
+        }
+        let now = self.now;
+        let unanswered = self.write_or_set_aside(is_folded, |parts, reply| {
+            let mut direct = Direct::new(parts.shard.reader(route.core), now, probe);
+            running::set_command(route.row.name);
+            run(&mut direct, args, reply);
+            running::set_command("");
+            if !direct.is_sure() {
+                return Status::Again;
+            }
+            let (hit_count, miss_count) = direct.counts();
+            let stats = &mut parts.core.stats;
+            stats.keyspace_hits += hit_count;
+            stats.keyspace_misses += miss_count;
+            stats.commands_read_directly += 1;
+            Status::Done
+        });
+        unanswered.is_none()
+    }
+}
