@@ -55,11 +55,17 @@ impl Epochs {
             .store(UNPINNED, Ordering::Release);
     }
 
+    /// Whether `core`, which must be the caller, is pinned.
+    #[inline]
+    #[must_use]
+    pub fn is_pinned(&self, core: u16) -> bool {
+        // Relaxed: only `core` itself writes its pin.
+        self.pins[usize::from(core)].0.load(Ordering::Relaxed) != UNPINNED
+    }
+
     /// If `core` is pinned, pins it anew: what it could reach before, it no longer uses.
     pub fn renew(&self, core: u16) {
-        let pin = &self.pins[usize::from(core)].0;
-        // Relaxed: only `core` itself, which is here, writes its pin.
-        if pin.load(Ordering::Relaxed) != UNPINNED {
+        if self.is_pinned(core) {
             self.pin(core);
         }
     }

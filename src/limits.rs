@@ -97,7 +97,7 @@ pub const SHARD_COUNT_MAX: usize = 1024;
 // ── lanes, turns, batches ───────────────────────────────────────────────────────────────────────
 
 /// Commands parsed ahead of the one that runs, their buckets on the way.
-pub const WINDOW_COMMAND_COUNT: usize = 64;
+pub const WINDOW_COMMAND_COUNT: usize = 32;
 /// Commands probed ahead of the one that runs, their records on the way.
 pub const PROBE_COMMAND_COUNT: usize = WINDOW_COMMAND_COUNT / 2;
 /// Commands one connection may run before others get their turn: about 1 ms of small ones.

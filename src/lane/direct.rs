@@ -16,41 +16,28 @@ use crate::resp::Args;
 use crate::running;
 use crate::shard::{Probe, Shard};
 
-/// The tables that a window's commands are looked up in.
-#[derive(Clone, Copy)]
-pub(super) struct Tables<'a> {
-    pub(super) core: u16,
-    pub(super) shard: &'a Shard,
-    /// Whether other cores' tables are read.
-    pub(super) has_others: bool,
+/// Begins to fetch where the slot of a command's key is.
+///
+/// Where the core reads other shards it looks at its own in the same way: whose a key is nobody can
+/// predict, so a branch on it would cost more than it saves.
+#[inline(always)]
+pub(super) fn prefetch_bucket(parsed: &Parsed, shard: &Shard, reads_others: bool) {
+    if reads_others && parsed.is_read() {
+        shard
+            .reader(parsed.owner)
+            .prefetch_bucket(parsed.probe.hash);
+    } else if parsed.owner == shard.id() {
+        shard.prefetch_bucket(parsed.probe.hash);
+    }
 }
 
-impl Tables<'_> {
-    /// Begins to fetch where the slot of a command's key is.
-    #[inline]
-    pub(super) fn prefetch_bucket(self, parsed: &Parsed) {
-        if parsed.owner == self.core {
-            self.shard.prefetch_bucket(parsed.probe.hash);
-        } else if self.reads(parsed) {
-            let reader = self.shard.reader(parsed.owner);
-            reader.prefetch_bucket(parsed.probe.hash);
-        }
-    }
-
-    /// Looks for a command's key, whose bucket has arrived, and begins to fetch its record.
-    #[inline]
-    pub(super) fn probe(self, parsed: &mut Parsed) {
-        if parsed.owner == self.core {
-            parsed.probe = self.shard.probe(parsed.probe.hash);
-        } else if self.reads(parsed) {
-            let reader = self.shard.reader(parsed.owner);
-            parsed.probe = reader.probe(parsed.probe.hash);
-        }
-    }
-
-    #[inline]
-    fn reads(self, parsed: &Parsed) -> bool {
-        self.has_others && parsed.is_routed() && parsed.row.is_some_and(|row| row.direct.is_some())
+/// Looks for a command's key, whose bucket has arrived, and begins to fetch its record.
+#[inline(always)]
+pub(super) fn probe(parsed: &mut Parsed, shard: &Shard, reads_others: bool) {
+    if reads_others && parsed.is_read() {
+        parsed.probe = shard.reader(parsed.owner).probe(parsed.probe.hash);
+    } else if parsed.owner == shard.id() {
+        parsed.probe = shard.probe(parsed.probe.hash);
     }
 }
 

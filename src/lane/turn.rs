@@ -17,7 +17,6 @@
 
 use super::Turn;
 use super::connection::{Connection, Long, Progress};
-use super::direct::Tables;
 use super::fanout::Fanout;
 use super::forward::{Place, Route};
 use super::parts::{Call, Parts};
@@ -199,15 +198,18 @@ impl<'a> Worker<'a> {
 
     #[inline]
     fn slide(&mut self, window: &mut Window) {
-        let core = &self.parts.core;
-        let tables = Tables {
-            core: core.id,
-            shard: &self.parts.shard,
-            // With anything sent before it, a read is probably sent as well.
-            has_others: core.settings.direct_reads && self.connection.gathers.is_empty(),
-        };
+        let Parts {
+            core,
+            shard,
+            placement,
+            ..
+        } = &*self.parts;
+        // With anything sent before it, a read is probably sent as well.
+        let reads_others = placement.shard_count > 1
+            && core.settings.direct_reads
+            && self.connection.gathers.is_empty();
         let input = &mut self.connection.input;
-        window.slide(input, self.limits, &self.parts.placement, tables);
+        window.slide(input, self.limits, placement, shard, reads_others);
     }
 
     /// Nothing is left to execute: is there an error behind it, or nothing at all?

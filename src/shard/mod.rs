@@ -18,7 +18,6 @@
 //!
 //! Not here: RESP, commands, who owns which key, and any clock.
 
-use std::cell::Cell;
 use std::sync::Arc;
 
 use crate::error::Error;
@@ -82,8 +81,6 @@ pub struct Shard {
     compaction: Compaction,
     staged: Vec<Staged>,
     publish_depth: u32,
-    /// Whether this core is pinned because it reads other shards.
-    is_reading: Cell<bool>,
     /// Values from this length become large ones.
     large_len_bytes_min: usize,
     key_count: u64,
@@ -220,7 +217,6 @@ impl Shard {
             compaction: Compaction::new(LOG_SLACK_PERCENT_DEFAULT),
             staged: Vec::new(),
             publish_depth: 0,
-            is_reading: Cell::new(false),
             large_len_bytes_min: LARGE_VALUE_LEN_BYTES_MIN.min(record_len_bytes_max),
             key_count: 0,
             volatile_count: 0,
@@ -385,14 +381,14 @@ impl Shard {
     }
 
     /// Begins to fetch where the slot of a key is.
-    #[inline]
+    #[inline(always)]
     pub fn prefetch_bucket(&self, hash: KeyHash) {
         self.table.prefetch(hash);
     }
 
     /// Looks at the slots of a key whose bucket has arrived and begins to fetch its record. What it
     /// returns, put into the [`Key`], saves the search for the slot.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn probe(&self, hash: KeyHash) -> Probe {
         self.table.probe(hash)

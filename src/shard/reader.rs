@@ -51,9 +51,8 @@ impl Shard {
     #[inline]
     #[must_use]
     pub fn reader(&self, shard: u16) -> Reader<'_> {
-        if !self.is_reading.get() {
+        if !self.region.epochs().is_pinned(self.id) {
             self.region.epochs().pin(self.id);
-            self.is_reading.set(true);
         }
         // Acquire: what the command before has changed is seen.
         let sequence = self.region.door(shard).sequence.load(Ordering::Acquire);
@@ -68,7 +67,7 @@ impl Shard {
     /// Lets other shards use again what they have given up.
     #[inline]
     pub fn end_reads(&mut self) {
-        if self.is_reading.take() {
+        if self.region.epochs().is_pinned(self.id) {
             self.region.epochs().unpin(self.id);
         }
     }
@@ -152,7 +151,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Begins to fetch where the slot of a key is.
-    #[inline]
+    #[inline(always)]
     pub fn prefetch_bucket(&self, hash: KeyHash) {
         if let Some(view) = self.view() {
             view.prefetch_buckets(hash);
@@ -161,7 +160,7 @@ impl<'a> Reader<'a> {
 
     /// Looks at the slots of a key whose bucket has arrived and begins to fetch its record. What it
     /// returns, put into the [`Key`], saves the search for the slot; the slot is looked at again.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn probe(&self, hash: KeyHash) -> Probe {
         self.view()

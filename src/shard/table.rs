@@ -55,8 +55,6 @@ pub(super) struct Table {
     /// What only the owner needs to know of a segment, at the first of its directory entries.
     loads: Vec<Load>,
     blocks: Vec<IndexBlock>,
-    /// Changes whenever a key's place may have: at a split, a merge, a clearing.
-    generation: u32,
     pub(super) segment_count: u64,
     pub(super) split_count: u64,
     pub(super) merge_count: u64,
@@ -83,9 +81,6 @@ pub struct Probe {
     /// The slot's word; 0 if there was no candidate, or no look.
     word: u64,
     offset: u64,
-    first: u32,
-    /// Of the table at that time: places move when segments do.
-    generation: u32,
 }
 
 /// One directory entry. Offsets of segments are multiples of 64.
@@ -115,8 +110,6 @@ impl Probe {
             hash,
             word: 0,
             offset: 0,
-            first: 0,
-            generation: 0,
         }
     }
 
@@ -168,7 +161,6 @@ impl Table {
             depth: 0,
             loads: Vec::new(),
             blocks: Vec::new(),
-            generation: 0,
             segment_count: 0,
             split_count: 0,
             merge_count: 0,
@@ -184,7 +176,6 @@ impl Table {
         let entry = AtomicU64::new(Entry::new(segment, 0, false).0);
         let old = std::mem::replace(&mut self.directory, Box::new([entry]));
         self.depth = 0;
-        self.generation = self.generation.wrapping_add(1);
         self.loads = vec![Load::default()];
         self.publish_directory();
         old
@@ -222,15 +213,17 @@ impl Table {
         self.search(probe.hash, is_key)
     }
 
-    /// What a probe found, if it is still so.
+    /// What a probe found, if the slot is still the key's and holds the same.
     #[inline]
     fn confirm(&self, probe: Probe) -> Option<(Place, Slot)> {
-        if probe.word == 0 || probe.generation != self.generation {
+        let (entry, first) = self.entry_of(probe.hash);
+        let is_here = probe.offset.wrapping_sub(entry.segment()) < SEGMENT_LEN_BYTES as u64;
+        if probe.word == 0 || !is_here {
             return None;
         }
         let place = Place {
             offset: probe.offset,
-            first: probe.first,
+            first,
             is_stash: false,
         };
         let slot = self.slot(place);
@@ -394,7 +387,7 @@ impl Table {
     }
 
     /// Begins to fetch the buckets of `hash`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn prefetch(&self, hash: KeyHash) {
         let (entry, _) = self.entry_of(hash);
         for bucket in hash.buckets(HOME_BUCKET_COUNT) {
@@ -404,9 +397,9 @@ impl Table {
 
     /// Looks at the buckets of `hash` and begins to fetch the record that may be the key's. Without
     /// a branch that depends on what is there: which of two buckets a key is in, nobody can predict.
-    #[inline]
+    #[inline(always)]
     pub(super) fn probe(&self, hash: KeyHash) -> Probe {
-        let (entry, first) = self.entry_of(hash);
+        let (entry, _) = self.entry_of(hash);
         let [home, other] = hash.buckets(HOME_BUCKET_COUNT);
         let [of_home, of_other] = [home, other]
             .map(|bucket| tag_matches(&self.bucket(entry.segment(), bucket), hash.tag()));
@@ -418,13 +411,7 @@ impl Table {
         let word = self.word(offset).load(Ordering::Relaxed);
         let word = std::hint::select_unpredictable(matches != 0, word, 0);
         self.region.prefetch(Slot::from_word(word).offset());
-        Probe {
-            hash,
-            word,
-            offset,
-            first,
-            generation: self.generation,
-        }
+        Probe { hash, word, offset }
     }
 
     /// Bits of the directory's index.

@@ -54,7 +54,6 @@ impl Table {
             self.name_segment(at, Entry::new(segment, depth, load.stash > 0));
         }
         limbo.push(&self.region, Retired::Segment(entry.segment()));
-        self.generation = self.generation.wrapping_add(1);
         self.split_count += 1;
         Ok(())
     }
@@ -131,7 +130,6 @@ impl Table {
         for segment in [low.segment(), high.segment()] {
             limbo.push(&self.region, Retired::Segment(segment));
         }
-        self.generation = self.generation.wrapping_add(1);
         self.merge_count += 1;
         true
     }

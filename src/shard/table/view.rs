@@ -107,7 +107,7 @@ impl<'a> View<'a> {
     }
 
     /// Begins to fetch the buckets of `hash`.
-    #[inline]
+    #[inline(always)]
     pub(in super::super) fn prefetch_buckets(self, hash: KeyHash) {
         let entry = self.entry_of(hash);
         for bucket in hash.buckets(HOME_BUCKET_COUNT) {
@@ -117,7 +117,7 @@ impl<'a> View<'a> {
 
     /// Looks at the buckets of `hash` and begins to fetch the record that may be the key's; without
     /// a branch that depends on what is there, as the owner does (`Table::probe`).
-    #[inline]
+    #[inline(always)]
     pub(in super::super) fn probe(self, hash: KeyHash) -> Probe {
         let entry = self.entry_of(hash);
         let [home, other] = hash.buckets(HOME_BUCKET_COUNT);
@@ -129,11 +129,7 @@ impl<'a> View<'a> {
         let offset = bucket_offset(entry.segment(), bucket) + index * 8;
         let word = select_unpredictable(matches != 0, self.slot(offset), 0);
         self.region.prefetch(Slot::from_word(word).offset());
-        Probe {
-            word,
-            offset,
-            ..Probe::of(hash)
-        }
+        Probe { hash, word, offset }
     }
 
     #[inline]
