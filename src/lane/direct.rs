@@ -8,10 +8,12 @@
 //! A reader pins the core; [`Lane::turn`](super::Lane::turn) ends that, so a core that sleeps pins
 //! nothing and holds no other's memory back.
 
-use super::forward::Route;
+use super::connection::Connection;
+use super::forward::{Place, Route};
 use super::turn::Worker;
-use super::window::Parsed;
+use super::window::{Parsed, Window};
 use crate::command::{Direct, Status};
+use crate::metrics::CoreStats;
 use crate::resp::Args;
 use crate::running;
 use crate::shard::{Probe, Shard};
@@ -65,13 +67,52 @@ impl Worker<'_> {
             if !direct.is_sure() {
                 return Status::Again;
             }
-            let (hit_count, miss_count) = direct.counts();
-            let stats = &mut parts.core.stats;
-            stats.keyspace_hits += hit_count;
-            stats.keyspace_misses += miss_count;
-            stats.commands_read_directly += 1;
+            let counts = direct.counts();
+            note_answer(&mut parts.core.stats, counts);
             Status::Done
         });
         unanswered.is_none()
     }
+
+    /// The same for a command of a connection that waits for nothing: without the detours of
+    /// replies that may have to wait.
+    #[inline]
+    pub(super) fn read_plain(&mut self, window: &Window, parsed: &Parsed) -> bool {
+        let Some((row, run)) = parsed.row.and_then(|row| Some((row, row.direct?))) else {
+            return false;
+        };
+        if !parsed.is_routed() || !self.parts.core.settings.direct_reads {
+            return false;
+        }
+        let Connection { input, output, .. } = &mut *self.connection;
+        let place = Place {
+            buffer: input.buffer(),
+            start: input.start(),
+            end: input.start() + parsed.len_bytes,
+        };
+        output.prepare(&mut self.parts.tails);
+        let before = output.tail_len_bytes();
+        let reader = self.parts.shard.reader(parsed.owner);
+        let mut direct = Direct::new(reader, self.now, parsed.probe);
+        running::set_command(row.name);
+        let args = place.args(window.spans(parsed));
+        run(&mut direct, args, &mut output.reply(self.protocol));
+        if !direct.is_sure() {
+            output.split_off(before);
+            return false;
+        }
+        let counts = direct.counts();
+        let stats = &mut self.parts.core.stats;
+        stats.command_errors += u64::from(output.is_error_at(before));
+        note_answer(stats, counts);
+        true
+    }
+}
+
+/// Counts a command that was answered here: hits and misses.
+#[inline]
+fn note_answer(stats: &mut CoreStats, (hit_count, miss_count): (u64, u64)) {
+    stats.keyspace_hits += hit_count;
+    stats.keyspace_misses += miss_count;
+    stats.commands_read_directly += 1;
 }

@@ -170,9 +170,7 @@ impl<'a> Worker<'a> {
                 break self.end_of_input(window);
             };
             let (row, len_bytes) = (parsed.row, parsed.len_bytes);
-            if parsed.is_plain(self.parts.core.id) && self.can_run_plain() {
-                self.run_plain(window, parsed);
-            } else if self.execute(window, parsed) == Flow::Waits {
+            if !self.run_plain(window, parsed) && self.execute(window, parsed) == Flow::Waits {
                 break Some(Turn::Waiting);
             }
             self.parts.core.stats.commands_processed += u64::from(!parsed.is_nothing());
@@ -230,9 +228,23 @@ impl<'a> Worker<'a> {
         self.is_authenticated && self.connection.gathers.is_empty()
     }
 
-    /// Runs a plain command of this core's shard: the shortest path there is.
+    /// Runs a plain command of a connection that waits for nothing: the shortest paths there are.
+    /// False: it is none.
     #[inline]
-    fn run_plain(&mut self, window: &Window, parsed: &Parsed) {
+    fn run_plain(&mut self, window: &Window, parsed: &Parsed) -> bool {
+        if !self.can_run_plain() {
+            return false;
+        }
+        if parsed.is_plain(self.parts.core.id) {
+            self.run_own(window, parsed);
+            return true;
+        }
+        self.read_plain(window, parsed)
+    }
+
+    /// Runs a plain command of this core's shard.
+    #[inline]
+    fn run_own(&mut self, window: &Window, parsed: &Parsed) {
         let row = parsed.row.expect("a command without a row has no owner");
         let Run::Shard(run) = row.run else {
             unreachable!("only shard rows are routed")
