@@ -118,25 +118,28 @@ fn layout_of(len_bytes: usize) -> Layout {
         .expect("a read buffer is far below isize::MAX")
 }
 
-/// Buffers of the usual size that wait for their next use.
+/// Buffers of the usual size that wait for their next use, or first for the batches that read them.
 #[derive(Default)]
 pub(crate) struct BufferPool {
-    free: Vec<Buffer>,
+    given_back: Vec<Buffer>,
 }
 
 impl BufferPool {
     /// A buffer of the usual size.
     pub(crate) fn take(&mut self) -> Buffer {
-        self.free
-            .pop()
-            .unwrap_or_else(|| Buffer::with_len(READ_BUFFER_LEN_BYTES))
+        let is_free = |buffer: &Buffer| !buffer.is_pinned();
+        match self.given_back.iter().rposition(is_free) {
+            Some(index) => self.given_back.swap_remove(index),
+            None => Buffer::with_len(READ_BUFFER_LEN_BYTES),
+        }
     }
 
-    /// Gives a buffer back; one that is pinned, of unusual size or too many is dropped instead.
+    /// Gives a buffer back, which may still be pinned; one of unusual size or too many is dropped
+    /// instead.
     pub(crate) fn put(&mut self, buffer: Buffer) {
         let is_usual = buffer.len_bytes() == READ_BUFFER_LEN_BYTES;
-        if is_usual && !buffer.is_pinned() && self.free.len() < POOLED_BUFFER_COUNT_MAX {
-            self.free.push(buffer);
+        if is_usual && self.given_back.len() < POOLED_BUFFER_COUNT_MAX {
+            self.given_back.push(buffer);
         }
     }
 }
@@ -160,15 +163,16 @@ mod tests {
     }
 
     #[test]
-    fn the_pool_takes_back_what_is_usual_and_free() {
+    fn the_pool_uses_again_what_is_of_the_usual_size_and_not_pinned_any_more() {
         let mut pool = BufferPool::default();
         let buffer = pool.take();
+        let address = buffer.address();
         let handle = buffer.clone();
         pool.put(buffer);
-        assert!(pool.free.is_empty(), "a pinned buffer is not reused");
-        pool.put(handle);
-        assert_eq!(pool.free.len(), 1);
+        assert_ne!(pool.take().address(), address, "it is pinned");
+        drop(handle);
+        assert_eq!(pool.take().address(), address);
         pool.put(Buffer::with_len(READ_BUFFER_LEN_BYTES * 2));
-        assert_eq!(pool.free.len(), 1);
+        assert_eq!(pool.take().len_bytes(), READ_BUFFER_LEN_BYTES);
     }
 }

@@ -94,9 +94,10 @@ impl Service {
                 core,
                 connection,
                 is_stalled: false,
-                queue: VecDeque::from([batch]),
+                queue: VecDeque::new(),
             };
-            if !parked.go_on(parts, now) {
+            // Nearly always all of it: then nothing is queued, and nothing allocated.
+            if !parked.run(batch, parts, now) {
                 self.parked.push(parked);
             }
             return;
@@ -132,21 +133,24 @@ impl Service {
 impl Parked {
     /// Runs batches in order until one is not finished; true when none is left.
     fn go_on(&mut self, parts: &mut Parts, now: Now) -> bool {
-        while let Some(mut batch) = self.queue.pop_front() {
-            match batch.run(parts, now) {
-                Left::Finished => parts.links.complete(self.core, batch),
-                Left::Unfinished => {
-                    self.queue.push_front(batch);
-                    return false;
-                }
-                Left::Full => {
-                    self.is_stalled = true;
-                    parts.links.complete(self.core, batch);
-                    return false;
-                }
+        while let Some(batch) = self.queue.pop_front() {
+            if !self.run(batch, parts, now) {
+                return false;
             }
         }
         true
+    }
+
+    /// Runs the next batch; true when it is finished.
+    fn run(&mut self, mut batch: Box<Batch>, parts: &mut Parts, now: Now) -> bool {
+        let left = batch.run(parts, now);
+        self.is_stalled = left == Left::Full;
+        if left == Left::Unfinished {
+            self.queue.push_front(batch);
+        } else {
+            parts.links.complete(self.core, batch);
+        }
+        left == Left::Finished
     }
 
     /// Sends everything back as it is: the connection is gone.

@@ -105,7 +105,7 @@ impl Parser {
         }
         spans.append(&mut self.pending);
         // The list of a command of a million arguments is not kept for the connection's life.
-        self.pending = Vec::new();
+        self.pending.shrink_to(KEPT_SPAN_COUNT_MAX);
         Ok(Step::Command {
             len_bytes: self.finish(),
         })
@@ -159,6 +159,9 @@ pub enum Step {
         need_bytes: usize,
     },
 }
+
+/// Arguments of a command in pieces for which a connection keeps space: more than most commands have.
+const KEPT_SPAN_COUNT_MAX: usize = 16;
 
 /// What a connection may send.
 #[derive(Clone, Copy, Debug)]

@@ -25,12 +25,17 @@
 use std::sync::Arc;
 
 use crate::atomic::note_write;
-use crate::limits::{COMPACTION_RESERVE_BLOCKS, RECORDS_PER_BLOCK_MIN};
+use crate::limits::{COMPACTION_RESERVE_BLOCKS, LOG_SLACK_BLOCKS, RECORDS_PER_BLOCK_MIN};
 use crate::region::{BlockIndex, Region};
 
 use super::marks::Marks;
 use super::record::Record;
 use super::slot::Location;
+
+/// Marks kept for later blocks, 16 KiB each at most. Blocks that died as a whole are retired at once,
+/// and those are about as many as compaction tolerates dead ones.
+#[expect(clippy::cast_possible_truncation, reason = "a handful")]
+const SPARE_MARKS_COUNT_MAX: usize = 2 * LOG_SLACK_BLOCKS as usize;
 
 /// The log of one shard.
 #[derive(Debug)]
@@ -48,8 +53,8 @@ pub(super) struct Log {
     /// for the live records of compaction's victim, whose block will be the reserve again.
     write_end: u64,
     reserve: Vec<BlockIndex>,
-    /// Of the last retired block, for the next one.
-    spare_marks: Option<Marks>,
+    /// Of retired blocks, for the next ones.
+    spare_marks: Vec<Marks>,
     /// Blocks with records, the active one included.
     block_count: u64,
     live_bytes: u64,
@@ -110,7 +115,7 @@ impl Log {
             end: 0,
             write_end: 0,
             reserve,
-            spare_marks: None,
+            spare_marks: Vec::with_capacity(SPARE_MARKS_COUNT_MAX),
             block_count: 0,
             live_bytes: 0,
             dead_bytes: 0,
@@ -252,9 +257,11 @@ impl Log {
         let state = std::mem::take(&mut self.blocks[block.get()]);
         self.dead_bytes -= u64::from(state.dead_bytes);
         self.block_count -= 1;
-        let mut marks = state.dead;
-        marks.clear();
-        self.spare_marks = Some(marks);
+        if self.spare_marks.len() < SPARE_MARKS_COUNT_MAX {
+            let mut marks = state.dead;
+            marks.clear();
+            self.spare_marks.push(marks);
+        }
     }
 
     /// Takes back a retired block that nobody can be reading: for the reserve, else for the region.
@@ -365,7 +372,7 @@ impl Log {
         }
         self.blocks[fresh.get()].dead = self
             .spare_marks
-            .take()
+            .pop()
             .unwrap_or_else(|| Marks::new(u32_of(self.region.block_len_bytes()) as usize));
         self.tail = self.region.block_start(fresh);
         self.end = self.tail + self.region.block_len_bytes();
