@@ -537,6 +537,31 @@ fn a_protocol_error_behind_a_split_command_comes_after_its_reply() {
 }
 
 #[test]
+fn nothing_behind_a_protocol_error_runs_however_often_its_connection_waits_before_it() {
+    let errors: [(&[u8], &str); 2] = [
+        (b"*x\r\n", "invalid multibulk length"),
+        (b"*2\r\n+x\r\n", "expected '$', got '+'"),
+    ];
+    for (wrong, message) in errors {
+        let mut lanes = lanes(2, 29);
+        let id = lanes[0].connect(Peer::default(), NOW);
+        let (own, other) = (key_of(0, 0), key_of(1, 0));
+        send(
+            &mut lanes[0],
+            id,
+            &command(&[b"DEL", own.as_bytes(), other.as_bytes()]),
+        );
+        send(&mut lanes[0], id, &command(&[b"DBSIZE"]));
+        send(&mut lanes[0], id, wrong);
+        send(&mut lanes[0], id, &command(&[b"SET", own.as_bytes(), b"v"]));
+        let expected = format!(":0\r\n:0\r\n-ERR Protocol error: {message}\r\n");
+        let output = run_until(&mut lanes, id, expected.len());
+        assert_eq!(String::from_utf8_lossy(&output), expected);
+        assert_eq!(lanes[0].shard().len(), 0);
+    }
+}
+
+#[test]
 fn a_protocol_error_behind_a_plan_leaves_nothing_behind() {
     let mut lanes = lanes(2, 36);
     let id = lanes[0].connect(Peer::default(), NOW);
