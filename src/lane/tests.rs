@@ -763,6 +763,31 @@ fn a_plan_that_waits_for_room_is_finished_although_its_client_has_gone() {
 }
 
 #[test]
+fn a_key_read_after_its_time_is_removed_by_its_owner_whoever_reads_it() {
+    let mut lanes = lanes(2, 43);
+    lanes[0].core_mut().settings.direct_reads = true;
+    let id = lanes[0].connect(Peer::default(), NOW);
+    let key = key_of(1, 0);
+    let set = command(&[b"SET", key.as_bytes(), b"v", b"PXAT", b"1700000000001"]);
+    send(&mut lanes[0], id, &set);
+    assert_eq!(run_until(&mut lanes, id, 5), b"+OK\r\n");
+    let get = command(&[b"GET", key.as_bytes()]);
+    send(&mut lanes[0], id, &get);
+    assert_eq!(run_until(&mut lanes, id, 7), b"$1\r\nv\r\n");
+    assert_eq!(lanes[0].core().stats.commands_read_directly, 1);
+    let later = Now {
+        unix_us: NOW.unix_us + 1000,
+    };
+    send(&mut lanes[0], id, &get);
+    lanes[0].turn(id, later);
+    lanes[1].exchange(later);
+    lanes[0].exchange(later);
+    lanes[0].turn(id, later);
+    assert_eq!(lanes[0].unsent(id), b"$-1\r\n");
+    assert!(lanes[1].shard().is_empty());
+}
+
+#[test]
 fn commands_that_begin_alike_are_told_apart() {
     let mut lanes = lanes(1, 3);
     let id = lanes[0].connect(Peer::default(), NOW);
