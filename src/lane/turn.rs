@@ -348,7 +348,7 @@ impl<'a> Worker<'a> {
     }
 
     /// Notes what the connection asked last, for CLIENT LIST; commands that may show it note it
-    /// before they run, others once a wave.
+    /// before they run, of others the last one, when the turn ends.
     fn note_command(&mut self, row: &'static Row) {
         let session = &mut self.parts.core.clients[self.connection.client];
         session.last_command = Some(row);

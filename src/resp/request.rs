@@ -1,6 +1,6 @@
 //! A parsed request: where its arguments lie in the bytes it arrived in.
 //!
-//! Spans are 32-bit offsets rather than slices, so that a wave of parsed commands holds no borrow of
+//! Spans are 32-bit offsets rather than slices, so that a window of parsed commands holds no borrow of
 //! the buffer, halves its memory, and survives the buffer's move while a long command arrives.
 
 use std::ops::RangeFrom;
