@@ -537,6 +537,31 @@ fn a_protocol_error_behind_a_split_command_comes_after_its_reply() {
 }
 
 #[test]
+fn nothing_behind_a_protocol_error_runs_however_often_its_connection_waits_before_it() {
+    let errors: [(&[u8], &str); 2] = [
+        (b"*x\r\n", "invalid multibulk length"),
+        (b"*2\r\n+x\r\n", "expected '$', got '+'"),
+    ];
+    for (wrong, message) in errors {
+        let mut lanes = lanes(2, 29);
+        let id = lanes[0].connect(Peer::default(), NOW);
+        let (own, other) = (key_of(0, 0), key_of(1, 0));
+        send(
+            &mut lanes[0],
+            id,
+            &command(&[b"DEL", own.as_bytes(), other.as_bytes()]),
+        );
+        send(&mut lanes[0], id, &command(&[b"DBSIZE"]));
+        send(&mut lanes[0], id, wrong);
+        send(&mut lanes[0], id, &command(&[b"SET", own.as_bytes(), b"v"]));
+        let expected = format!(":0\r\n:0\r\n-ERR Protocol error: {message}\r\n");
+        let output = run_until(&mut lanes, id, expected.len());
+        assert_eq!(String::from_utf8_lossy(&output), expected);
+        assert_eq!(lanes[0].shard().len(), 0);
+    }
+}
+
+#[test]
 fn a_protocol_error_behind_a_plan_leaves_nothing_behind() {
     let mut lanes = lanes(2, 36);
     let id = lanes[0].connect(Peer::default(), NOW);
@@ -735,6 +760,31 @@ fn a_plan_that_waits_for_room_is_finished_although_its_client_has_gone() {
     }
     assert_eq!((lanes[0].shard().len(), lanes[1].shard().len()), (0, 1));
     assert_eq!(lanes[0].core().clients.len(), RING_CAPACITY);
+}
+
+#[test]
+fn a_key_read_after_its_time_is_removed_by_its_owner_whoever_reads_it() {
+    let mut lanes = lanes(2, 43);
+    lanes[0].core_mut().settings.direct_reads = true;
+    let id = lanes[0].connect(Peer::default(), NOW);
+    let key = key_of(1, 0);
+    let set = command(&[b"SET", key.as_bytes(), b"v", b"PXAT", b"1700000000001"]);
+    send(&mut lanes[0], id, &set);
+    assert_eq!(run_until(&mut lanes, id, 5), b"+OK\r\n");
+    let get = command(&[b"GET", key.as_bytes()]);
+    send(&mut lanes[0], id, &get);
+    assert_eq!(run_until(&mut lanes, id, 7), b"$1\r\nv\r\n");
+    assert_eq!(lanes[0].core().stats.commands_read_directly, 1);
+    let later = Now {
+        unix_us: NOW.unix_us + 1000,
+    };
+    send(&mut lanes[0], id, &get);
+    lanes[0].turn(id, later);
+    lanes[1].exchange(later);
+    lanes[0].exchange(later);
+    lanes[0].turn(id, later);
+    assert_eq!(lanes[0].unsent(id), b"$-1\r\n");
+    assert!(lanes[1].shard().is_empty());
 }
 
 #[test]

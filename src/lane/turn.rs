@@ -324,6 +324,7 @@ impl<'a> Worker<'a> {
             self.write(false, |_, reply| reply.error(NOAUTH));
             return Flow::Begun;
         }
+        running::set_command(row.name);
         match row.scope {
             Scope::Owner if parsed.owner == self.parts.core.id => {
                 self.run_here(row, &place, spans, parsed.probe);

@@ -37,7 +37,7 @@ pub(super) struct Window {
     /// Spans that came before the first of `spans`.
     spans_dropped: usize,
     heads: Heads,
-    /// Whether the input holds no whole command more.
+    /// Whether nothing more can be parsed: no whole command is there, or an error.
     is_starved: bool,
     /// What stands behind the last command instead of another one.
     pub(super) error: Option<ProtocolError>,
@@ -130,9 +130,9 @@ impl Default for Window {
 }
 
 impl Window {
-    /// More input may have come.
+    /// More input may have come. Behind an error nothing of it is looked at.
     pub(super) fn begin(&mut self) {
-        self.is_starved = false;
+        self.is_starved = self.error.is_some();
         self.refill_at = self.executed;
     }
 

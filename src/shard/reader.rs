@@ -10,11 +10,10 @@
 //!
 //! A command that changes several slots makes the shard's sequence word odd meanwhile. A reader that
 //! finds it odd, or changed when it is done, has perhaps seen a part of the change: it is unsure, and
-//! the owner must be asked. So it must for a large value, which its owner may change in place. All
+//! the owner must be asked. So it must for a large value, which its owner may change in place, and for
+//! a key whose time has come: the owner removes it, and its clock alone decides when that is. All
 //! lookups of one reader compare with the word as it was when the reader was made: those that were
 //! answered saw none or all of every such command.
-//!
-//! A key whose time has come counts as absent. To remove it stays with its owner.
 //!
 //! Here, too, is what an owner does for its readers; not here: the walk through the table
 //! (`table::view`).
@@ -108,10 +107,10 @@ impl Drop for Shard {
 }
 
 impl<'a> Reader<'a> {
-    /// The value of a key that is there and whose time has not come.
+    /// The value of a key that is there.
     ///
     /// # Errors
-    /// If the value is a large one, or a command is changing several keys.
+    /// If its time has come, if the value is a large one, or if a command is changing several keys.
     #[inline]
     pub fn find(&self, key: Key<'_>, now_ms: u64) -> Result<Option<Value<'a>>, Unsure> {
         if !self.sequence.is_multiple_of(2) {
@@ -129,11 +128,9 @@ impl<'a> Reader<'a> {
         };
         let shape = record.shape();
         let expires_at_ms = record.expires_at_ms();
-        if shape.is_large {
+        let is_expired = expires_at_ms.is_some_and(|expires_at_ms| expires_at_ms <= now_ms);
+        if shape.is_large || is_expired {
             return Err(Unsure);
-        }
-        if expires_at_ms.is_some_and(|expires_at_ms| expires_at_ms <= now_ms) {
-            return Ok(None);
         }
         Ok(Some(Value {
             bytes: record.value(),
