@@ -20,7 +20,7 @@ fn main() {
 /// Operations of one iteration, unless there are fewer keys.
 const COUNT_MAX: u64 = 10_000;
 /// Keys that are looked up together, as in a lane's window.
-const WINDOW_COUNT: u64 = 32;
+const WINDOW_COUNT: usize = 32;
 const SMALL_KEY_COUNT: u64 = 1_000;
 const LARGE_KEY_COUNT: u64 = 1_000_000;
 /// Room for a million keys and for what overwriting them leaves dead.
@@ -215,9 +215,9 @@ impl Bench {
             }
             return;
         }
-        let mut window = Vec::with_capacity(WINDOW_COUNT as usize);
-        for start in numbers.places.clone().step_by(WINDOW_COUNT as usize) {
-            let end = numbers.places.end.min(start + WINDOW_COUNT);
+        let mut window = Vec::with_capacity(WINDOW_COUNT);
+        for start in numbers.places.clone().step_by(WINDOW_COUNT) {
+            let end = numbers.places.end.min(start + WINDOW_COUNT as u64);
             window.clear();
             for place in start..end {
                 let bytes = key_of(numbers.at(place));
@@ -225,7 +225,7 @@ impl Bench {
                 self.shard.prefetch_bucket(hash);
                 window.push((bytes, hash));
             }
-            let probes: [_; WINDOW_COUNT as usize] = std::array::from_fn(|index| {
+            let probes: [_; WINDOW_COUNT] = std::array::from_fn(|index| {
                 let (_, hash) = window[index.min(window.len() - 1)];
                 self.shard.probe(hash)
             });

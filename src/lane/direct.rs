@@ -81,7 +81,8 @@ impl Worker<'_> {
         let Some((row, run)) = parsed.row.and_then(|row| Some((row, row.direct?))) else {
             return false;
         };
-        if !parsed.is_routed() || !self.parts.core.settings.direct_reads {
+        let is_elsewhere = parsed.is_routed() && parsed.owner != self.parts.core.id;
+        if !is_elsewhere || !self.parts.core.settings.direct_reads {
             return false;
         }
         let Connection { input, output, .. } = &mut *self.connection;
