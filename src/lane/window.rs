@@ -17,7 +17,8 @@ use super::input::Input;
 use crate::command::{Row, Scope, lookup};
 use crate::hash::{Hasher, KeyHash, cluster_slot, shard_of_slot};
 use crate::limits::{
-    LARGE_VALUE_LEN_BYTES_MIN, POOLED_SPAN_COUNT_MAX, PROBE_COMMAND_COUNT, WINDOW_COMMAND_COUNT,
+    LARGE_VALUE_LEN_BYTES_MIN, POOLED_SPAN_COUNT_MAX, PROBE_COMMAND_COUNT, TURN_LEN_BYTES_MAX,
+    WINDOW_COMMAND_COUNT,
 };
 use crate::resp::{Args, Head, Limits, ProtocolError, Span, Step};
 use crate::shard::{Probe, Shard};
@@ -170,7 +171,9 @@ impl Window {
         } else {
             1
         };
-        while self.parsed - self.executed < width && !self.is_starved {
+        // What a turn may handle bounds what is parsed for it, however long its commands are.
+        let is_far = |input: &Input| input.parsed() - input.start() >= TURN_LEN_BYTES_MAX;
+        while self.parsed - self.executed < width && !self.is_starved && !is_far(input) {
             self.parse(input, limits, placement, shard, reads_others);
         }
     }
@@ -270,7 +273,12 @@ impl Window {
         let first = self
             .front()
             .map_or(self.spans_dropped, |parsed| parsed.span_start);
-        self.spans.drain(..first - self.spans_dropped);
+        let count = first - self.spans_dropped;
+        // Those of a command of very many arguments do not move for the few before them.
+        if count < self.spans.len() / 2 {
+            return;
+        }
+        self.spans.drain(..count);
         self.spans.shrink_to(POOLED_SPAN_COUNT_MAX);
         self.spans_dropped = first;
     }
@@ -380,5 +388,51 @@ impl Parsed {
     #[inline]
     pub(super) fn is_plain(&self, core: u16) -> bool {
         self.owner == core && self.len_bytes < LARGE_VALUE_LEN_BYTES_MIN
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::lane::buffer::BufferPool;
+    use crate::shard::Options;
+
+    #[test]
+    fn no_more_is_parsed_ahead_than_a_turn_may_handle() {
+        let options = Options {
+            maxmemory_bytes: 64 << 20,
+            seeds: [1, 2, 3, 4],
+        };
+        let shard = Shard::embedded(options).expect("a small region");
+        let placement = Placement {
+            hasher: shard.hasher().clone(),
+            shard_count: 1,
+        };
+        let (mut input, mut pool) = (Input::default(), BufferPool::default());
+        let value = "v".repeat(TURN_LEN_BYTES_MAX / 2);
+        let command = format!(
+            "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n${}\r\n{value}\r\n",
+            value.len()
+        );
+        let mut window = Window::default();
+        let mut unsent = command.repeat(5).into_bytes();
+        while !unsent.is_empty() {
+            let room = input.receive_buffer(&mut pool);
+            let len_bytes = room.len().min(unsent.len());
+            room[..len_bytes].copy_from_slice(&unsent[..len_bytes]);
+            input.received(len_bytes);
+            unsent.drain(..len_bytes);
+        }
+        let mut parsed_counts = Vec::new();
+        while let Some(front) = {
+            window.slide(&mut input, Limits::AUTHENTICATED, &placement, &shard, false);
+            window.front()
+        } {
+            let len_bytes = front.len_bytes;
+            parsed_counts.push(window.parsed - window.executed);
+            input.consume(len_bytes);
+            window.pass();
+        }
+        assert_eq!(parsed_counts, [2, 1, 2, 1, 1]);
     }
 }
