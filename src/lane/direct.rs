@@ -10,11 +10,11 @@
 
 use super::connection::Connection;
 use super::forward::{Place, Route};
+use super::parts::Parts;
 use super::turn::Worker;
 use super::window::{Parsed, Window};
-use crate::command::{Direct, Status};
-use crate::metrics::CoreStats;
-use crate::resp::Args;
+use crate::command::{Direct, Now, Status};
+use crate::resp::{Args, Reply};
 use crate::running;
 use crate::shard::{Probe, Shard};
 
@@ -52,24 +52,19 @@ impl Worker<'_> {
         args: Args<'_>,
         is_folded: bool,
     ) -> bool {
-        let Some(run) = route.row.direct else {
-            return false;
-        };
-        if !self.parts.core.settings.direct_reads || self.connection.is_owed_by(route.core) {
+        let may_read = route.row.direct.is_some() && self.parts.core.settings.direct_reads;
+        if !may_read || self.connection.is_owed_by(route.core) {
             return false;
         }
         let now = self.now;
         let unanswered = self.write_or_set_aside(is_folded, |parts, reply| {
-            let mut direct = Direct::new(parts.shard.reader(route.core), now, probe);
-            running::set_command(route.row.name);
-            run(&mut direct, args, reply);
+            let is_answered = answer(parts, route, now, probe, args, reply);
             running::set_command("");
-            if !direct.is_sure() {
-                return Status::Again;
+            if is_answered {
+                Status::Done
+            } else {
+                Status::Again
             }
-            let counts = direct.counts();
-            note_answer(&mut parts.core.stats, counts);
-            Status::Done
         });
         unanswered.is_none()
     }
@@ -78,10 +73,10 @@ impl Worker<'_> {
     /// replies that may have to wait.
     #[inline]
     pub(super) fn read_plain(&mut self, window: &Window, parsed: &Parsed) -> bool {
-        let Some((row, run)) = parsed.row.and_then(|row| Some((row, row.direct?))) else {
+        let Some(row) = parsed.row else {
             return false;
         };
-        let is_elsewhere = parsed.is_routed() && parsed.owner != self.parts.core.id;
+        let is_elsewhere = parsed.is_read() && parsed.owner != self.parts.core.id;
         if !is_elsewhere || !self.parts.core.settings.direct_reads {
             return false;
         }
@@ -93,27 +88,46 @@ impl Worker<'_> {
         };
         output.prepare(&mut self.parts.tails);
         let before = output.tail_len_bytes();
-        let reader = self.parts.shard.reader(parsed.owner);
-        let mut direct = Direct::new(reader, self.now, parsed.probe);
-        running::set_command(row.name);
+        let route = Route {
+            row,
+            hash: parsed.probe.hash,
+            core: parsed.owner,
+        };
         let args = place.args(window.spans(parsed));
-        run(&mut direct, args, &mut output.reply(self.protocol));
-        if !direct.is_sure() {
+        let mut reply = output.reply(self.protocol);
+        if !answer(self.parts, route, self.now, parsed.probe, args, &mut reply) {
             output.split_off(before);
             return false;
         }
-        let counts = direct.counts();
-        let stats = &mut self.parts.core.stats;
-        stats.command_errors += u64::from(output.is_error_at(before));
-        note_answer(stats, counts);
+        self.parts.core.stats.command_errors += u64::from(output.is_error_at(before));
         true
     }
 }
 
-/// Counts a command that was answered here: hits and misses.
+/// Runs a command on the table of the core it would go to, and counts it. False: it has to go there,
+/// and what was replied is void.
 #[inline]
-fn note_answer(stats: &mut CoreStats, (hit_count, miss_count): (u64, u64)) {
+fn answer(
+    parts: &mut Parts,
+    route: Route,
+    now: Now,
+    probe: Probe,
+    args: Args<'_>,
+    reply: &mut Reply<'_>,
+) -> bool {
+    let Some(run) = route.row.direct else {
+        return false;
+    };
+    let mut direct = Direct::new(parts.shard.reader(route.core), now, probe);
+    running::set_command(route.row.name);
+    run(&mut direct, args, reply);
+    if !direct.is_sure() {
+        return false;
+    }
+    let (hit_count, miss_count) = direct.counts();
+    let stats = &mut parts.core.stats;
     stats.keyspace_hits += hit_count;
     stats.keyspace_misses += miss_count;
     stats.commands_read_directly += 1;
+    true
 }

@@ -27,6 +27,7 @@
     reason = "segments are addressed by their offset in the region"
 )]
 
+use std::hint::select_unpredictable;
 use std::sync::Arc;
 
 use crate::atomic::{AtomicU64, MappedWord, Ordering, word_at};
@@ -149,6 +150,18 @@ impl Entry {
     const fn has_stash(self) -> bool {
         self.0 & Self::HAS_STASH != 0
     }
+
+    /// The buckets of the segment that may hold the key of `hash`.
+    #[inline]
+    fn buckets(self, hash: KeyHash) -> impl Iterator<Item = u32> {
+        let stash = if self.has_stash() {
+            HOME_BUCKET_COUNT
+        } else {
+            BUCKET_COUNT
+        };
+        let own = hash.buckets(HOME_BUCKET_COUNT);
+        own.into_iter().chain(stash..BUCKET_COUNT)
+    }
 }
 
 impl Table {
@@ -236,37 +249,9 @@ impl Table {
         mut is_key: impl FnMut(Location) -> bool,
     ) -> Option<(Place, Slot)> {
         let (entry, first) = self.entry_of(hash);
-        let tag = hash.tag();
-        for bucket in hash.buckets(HOME_BUCKET_COUNT) {
+        for bucket in entry.buckets(hash) {
             let slots = self.bucket(entry.segment(), bucket);
-            let mut matches = tag_matches(&slots, tag);
-            while matches != 0 {
-                let index = matches.trailing_zeros();
-                let slot = Slot::from_word(slots[index as usize]);
-                if is_key(slot.location()) {
-                    return Some((Place::new(entry, first, bucket, u64::from(index)), slot));
-                }
-                matches &= matches - 1;
-            }
-        }
-        if entry.has_stash() {
-            self.find_in_stash(entry, first, tag, is_key)
-        } else {
-            None
-        }
-    }
-
-    #[cold]
-    fn find_in_stash(
-        &self,
-        entry: Entry,
-        first: u32,
-        tag: u32,
-        mut is_key: impl FnMut(Location) -> bool,
-    ) -> Option<(Place, Slot)> {
-        for bucket in HOME_BUCKET_COUNT..BUCKET_COUNT {
-            let slots = self.bucket(entry.segment(), bucket);
-            let mut matches = tag_matches(&slots, tag);
+            let mut matches = tag_matches(&slots, hash.tag());
             while matches != 0 {
                 let index = matches.trailing_zeros();
                 let slot = Slot::from_word(slots[index as usize]);
@@ -283,19 +268,11 @@ impl Table {
     pub(super) fn find_location(&self, hash: KeyHash, location: Location) -> Option<Place> {
         let (entry, first) = self.entry_of(hash);
         let wanted = Slot::new(hash.tag(), location);
-        let stash = if entry.has_stash() {
-            HOME_BUCKET_COUNT
-        } else {
-            BUCKET_COUNT
-        };
-        hash.buckets(HOME_BUCKET_COUNT)
-            .into_iter()
-            .chain(stash..BUCKET_COUNT)
-            .find_map(|bucket| {
-                let matches = slot_matches(&self.bucket(entry.segment(), bucket), wanted);
-                (matches != 0)
-                    .then(|| Place::new(entry, first, bucket, u64::from(matches.trailing_zeros())))
-            })
+        entry.buckets(hash).find_map(|bucket| {
+            let matches = slot_matches(&self.bucket(entry.segment(), bucket), wanted);
+            (matches != 0)
+                .then(|| Place::new(entry, first, bucket, u64::from(matches.trailing_zeros())))
+        })
     }
 
     /// An empty place for a key that is not in the table; `None`: the segment must split.
@@ -403,13 +380,10 @@ impl Table {
         let [home, other] = hash.buckets(HOME_BUCKET_COUNT);
         let [of_home, of_other] = [home, other]
             .map(|bucket| tag_matches(&self.bucket(entry.segment(), bucket), hash.tag()));
-        let matches = of_home | of_other << BUCKET_SLOT_COUNT;
-        let is_home = of_home != 0;
-        let bucket = std::hint::select_unpredictable(is_home, home, other);
-        let index = u64::from(matches.trailing_zeros()) % BUCKET_SLOT_COUNT as u64;
-        let offset = bucket_offset(entry.segment(), bucket) + index * 8;
+        let bucket = select_unpredictable(of_home != 0, home, other);
+        let offset = bucket_offset(entry.segment(), bucket) + first_match(of_home, of_other);
         let word = self.word(offset).load(Ordering::Relaxed);
-        let word = std::hint::select_unpredictable(matches != 0, word, 0);
+        let word = select_unpredictable(of_home | of_other != 0, word, 0);
         self.region.prefetch(Slot::from_word(word).offset());
         Probe { hash, word, offset }
     }
@@ -545,6 +519,14 @@ impl Place {
             is_stash: bucket >= HOME_BUCKET_COUNT,
         }
     }
+}
+
+/// Where in its bucket the slot is that matched first, of a home and another bucket; any slot if
+/// none did.
+#[inline(always)]
+fn first_match(of_home: u32, of_other: u32) -> u64 {
+    let matches = of_home | of_other << BUCKET_SLOT_COUNT;
+    u64::from(matches.trailing_zeros()) % BUCKET_SLOT_COUNT as u64 * 8
 }
 
 #[inline]

@@ -17,8 +17,8 @@
 )]
 
 use super::{
-    AtomicU64, BUCKET_COUNT, BUCKET_SLOT_COUNT, DIRECTORY_ADDRESS_BITS, Entry, HOME_BUCKET_COUNT,
-    Ordering, Probe, SEGMENT_LEN_BYTES, bucket_offset,
+    AtomicU64, DIRECTORY_ADDRESS_BITS, Entry, HOME_BUCKET_COUNT, Ordering, Probe,
+    SEGMENT_LEN_BYTES, bucket_offset, first_match,
 };
 use std::hint::select_unpredictable;
 
@@ -86,24 +86,16 @@ impl<'a> View<'a> {
         hash: KeyHash,
         mut is_key: impl FnMut(Location) -> bool,
     ) -> Option<Location> {
-        let stash = if entry.has_stash() {
-            HOME_BUCKET_COUNT
-        } else {
-            BUCKET_COUNT
-        };
-        hash.buckets(HOME_BUCKET_COUNT)
-            .into_iter()
-            .chain(stash..BUCKET_COUNT)
-            .find_map(|bucket| {
-                let slots = self.bucket(entry, bucket);
-                let mut matches = tag_matches(&slots, hash.tag());
-                let locations = std::iter::from_fn(|| {
-                    let index = (matches != 0).then(|| matches.trailing_zeros())?;
-                    matches &= matches - 1;
-                    Some(Slot::from_word(slots[index as usize]).location())
-                });
-                locations.into_iter().find(|&location| is_key(location))
-            })
+        entry.buckets(hash).find_map(|bucket| {
+            let slots = self.bucket(entry, bucket);
+            let mut matches = tag_matches(&slots, hash.tag());
+            let locations = std::iter::from_fn(|| {
+                let index = (matches != 0).then(|| matches.trailing_zeros())?;
+                matches &= matches - 1;
+                Some(Slot::from_word(slots[index as usize]).location())
+            });
+            locations.into_iter().find(|&location| is_key(location))
+        })
     }
 
     /// Begins to fetch the buckets of `hash`.
@@ -123,11 +115,9 @@ impl<'a> View<'a> {
         let [home, other] = hash.buckets(HOME_BUCKET_COUNT);
         let [of_home, of_other] =
             [home, other].map(|bucket| tag_matches(&self.bucket(entry, bucket), hash.tag()));
-        let matches = of_home | of_other << BUCKET_SLOT_COUNT;
         let bucket = select_unpredictable(of_home != 0, home, other);
-        let index = u64::from(matches.trailing_zeros()) % BUCKET_SLOT_COUNT as u64;
-        let offset = bucket_offset(entry.segment(), bucket) + index * 8;
-        let word = select_unpredictable(matches != 0, self.slot(offset), 0);
+        let offset = bucket_offset(entry.segment(), bucket) + first_match(of_home, of_other);
+        let word = select_unpredictable(of_home | of_other != 0, self.slot(offset), 0);
         self.region.prefetch(Slot::from_word(word).offset());
         Probe { hash, word, offset }
     }
