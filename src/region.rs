@@ -40,8 +40,8 @@ use crate::epoch::Epochs;
 use crate::error::Error;
 use crate::limits::{
     BLOCK_LEN_BYTES_MAX, BLOCK_LEN_BYTES_MIN, BLOCKS_PER_SHARD_MIN, BLOCKS_PER_SHARD_WANTED,
-    LARGE_SLICE_LEN_BYTES_MIN, PAGE_LEN_BYTES, PREPARED_BLOCKS_WANTED, REGION_LEN_BYTES_MAX,
-    RESIDENT_FREE_BLOCKS_MAX, SHARD_COUNT_MAX,
+    LARGE_SLICE_LEN_BYTES_MIN, PAGE_LEN_BYTES, PREPARED_BLOCKS_MAX, PREPARED_BLOCKS_MIN,
+    REGION_LEN_BYTES_MAX, RESIDENT_FREE_BLOCKS_MAX, SHARD_COUNT_MAX,
 };
 use crate::sys::{self, Reservation};
 
@@ -212,7 +212,7 @@ impl Region {
             free.preparation = Preparation::Running;
         }
         while free.preparation == Preparation::Running {
-            let is_wanted = free.resident.len() < PREPARED_BLOCKS_WANTED
+            let is_wanted = free.resident.len() < self.prepared_wanted()
                 && self.available_bytes() > self.block_len_bytes() * free.resident.len() as u64;
             let untouched = if is_wanted {
                 free.pop_untouched(self.block_count)
@@ -231,6 +231,12 @@ impl Region {
                     .unwrap_or_else(PoisonError::into_inner);
             }
         }
+    }
+
+    /// Blocks to keep ready: few in a region that has hardly been used.
+    fn prepared_wanted(&self) -> usize {
+        let used_count = to_usize(self.used_bytes() >> self.block_shift);
+        (used_count / 2).clamp(PREPARED_BLOCKS_MIN, PREPARED_BLOCKS_MAX)
     }
 
     /// Lets [`prepare_blocks`](Self::prepare_blocks) return, now or as soon as it is called.
@@ -629,10 +635,10 @@ mod tests {
                     std::thread::yield_now();
                 }
             };
-            wait_for(PREPARED_BLOCKS_WANTED);
+            wait_for(PREPARED_BLOCKS_MIN);
             assert_eq!(region.used_bytes(), 0);
             assert!(region.take_block().is_some());
-            wait_for(PREPARED_BLOCKS_WANTED);
+            wait_for(PREPARED_BLOCKS_MIN);
             region.stop_preparing();
             preparer.join().expect("the preparer ends");
         });

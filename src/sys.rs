@@ -1,4 +1,4 @@
-//! The edge to the kernel: address space, pages, how much memory there is.
+//! The edge to the kernel: address space, pages, how much memory there is, how a thread is scheduled.
 //!
 //! Everything here is a plain call with plain results; policy lives with the callers.
 
@@ -62,6 +62,14 @@ impl Reservation {
         };
         released.expect("a range of whole private pages can always be released");
     }
+}
+
+/// Makes the calling thread one that does batch work: it gets its share of a CPU, but when it wakes
+/// whoever runs there goes on. A kernel that refuses costs smoothness and nothing else.
+pub fn wake_without_preempting() {
+    let priority = libc::sched_param { sched_priority: 0 };
+    // SAFETY: the call reads the struct it is given; 0 is the calling thread.
+    let _ = unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const priority) };
 }
 
 /// Bytes of memory this process may use: the host's, or the least of its control groups' limits.
@@ -133,6 +141,24 @@ mod tests {
         unsafe { reservation.release(8192, 4096) };
         // SAFETY: as above.
         assert_eq!(unsafe { *reservation.as_ptr().add(8192) }, 0);
+    }
+
+    #[test]
+    fn only_the_thread_that_asks_wakes_without_preempting() {
+        let policy = || {
+            let stat = fs::read_to_string("/proc/thread-self/stat").expect("Linux has it");
+            // The 41st field; the second is a name in parentheses.
+            let (_, fields) = stat.rsplit_once(") ").expect("a name");
+            fields.split(' ').nth(38).map(str::to_owned)
+        };
+        let before = policy();
+        let asked = std::thread::spawn(move || {
+            wake_without_preempting();
+            policy()
+        });
+        let batch = Some(libc::SCHED_BATCH.to_string());
+        assert_eq!(asked.join().expect("it ends"), batch);
+        assert_eq!(policy(), before);
     }
 
     #[test]

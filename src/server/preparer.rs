@@ -2,13 +2,15 @@
 //!
 //! The first touch of a block can cost milliseconds (see `region`, "Preparing"), which no turn should
 //! pay. The thread is not pinned, so that the system puts it where a CPU has time; it sleeps unless
-//! a block was taken.
+//! a block was taken. Where it must share a core's CPU it does not interrupt a turn when it wakes:
+//! it begins when the core sleeps or has had its share.
 
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 
 use crate::error::Error;
 use crate::region::Region;
+use crate::sys;
 
 /// The thread; dropping this ends it.
 #[derive(Debug)]
@@ -22,7 +24,10 @@ impl Preparer {
         let prepared = Arc::clone(&region);
         let thread = Builder::new()
             .name("preparer".to_owned())
-            .spawn(move || prepared.prepare_blocks())
+            .spawn(move || {
+                sys::wake_without_preempting();
+                prepared.prepare_blocks();
+            })
             .map_err(|error| Error::start("cannot start the preparing thread", &error))?;
         Ok(Self {
             region,
