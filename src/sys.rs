@@ -72,6 +72,23 @@ pub fn wake_without_preempting() {
     let _ = unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const priority) };
 }
 
+/// Keeps the calling thread off `cpus`, if it may use any others; else it stays as it is.
+pub fn keep_off(cpus: &[usize]) {
+    // SAFETY: a set of CPUs is plain bits, and no bits are the empty set.
+    let mut allowed: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    let len_bytes = size_of_val(&allowed);
+    // SAFETY: the call fills at most as many bytes as it is told; 0 is the calling thread.
+    if unsafe { libc::sched_getaffinity(0, len_bytes, &raw mut allowed) } != 0 {
+        return;
+    }
+    for &cpu in cpus.iter().filter(|&&cpu| cpu < 8 * len_bytes) {
+        // SAFETY: the bit lies within the set.
+        unsafe { libc::CPU_CLR(cpu, &mut allowed) };
+    }
+    // SAFETY: the call reads as many bytes as it is told. The kernel refuses an empty set.
+    let _ = unsafe { libc::sched_setaffinity(0, len_bytes, &raw const allowed) };
+}
+
 /// Bytes of memory this process may use: the host's, or the least of its control groups' limits.
 #[must_use]
 pub fn memory_limit_bytes() -> u64 {
@@ -159,6 +176,25 @@ mod tests {
         let batch = Some(libc::SCHED_BATCH.to_string());
         assert_eq!(asked.join().expect("it ends"), batch);
         assert_eq!(policy(), before);
+    }
+
+    #[test]
+    fn a_thread_keeps_off_cpus_only_if_there_are_others() {
+        let allowed = || -> Vec<usize> {
+            let ids = core_affinity::get_core_ids().expect("some CPU");
+            ids.into_iter().map(|core| core.id).collect()
+        };
+        let all = allowed();
+        let left = std::thread::spawn(move || {
+            keep_off(&allowed());
+            let all_refused = allowed();
+            keep_off(&all_refused[..1]);
+            (all_refused, allowed())
+        });
+        let (all_refused, after) = left.join().expect("it ends");
+        assert_eq!(all_refused, all);
+        let others = if all.len() > 1 { &all[1..] } else { &all[..] };
+        assert_eq!(after, others);
     }
 
     #[test]

@@ -99,7 +99,7 @@ impl Server {
         let listeners = listen::open(&config, plan.core_count())?;
         let addresses = listeners.addresses;
         let lanes = build::lanes(&config, &plan, &addresses)?;
-        let preparer = Preparer::start(Arc::clone(&lanes[0].region))?;
+        let preparer = Preparer::start(Arc::clone(&lanes[0].region), plan.cpus.clone())?;
         let (control, doorbells) = build::control(plan.core_count())?;
         let timing = Timing {
             ring_depth,

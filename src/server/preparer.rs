@@ -1,9 +1,9 @@
 //! The thread that has blocks of the region backed by memory before a core needs them.
 //!
 //! The first touch of a block can cost milliseconds (see `region`, "Preparing"), which no turn should
-//! pay. The thread is not pinned, so that the system puts it where a CPU has time; it sleeps unless
-//! a block was taken. Where it must share a core's CPU it does not interrupt a turn when it wakes:
-//! it begins when the core sleeps or has had its share.
+//! pay. The thread keeps off the cores' CPUs if it may use others. Where it must share one it does
+//! not interrupt a turn when it wakes: it begins when the core sleeps or has had its share. It
+//! sleeps unless a block was taken.
 
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
@@ -20,11 +20,13 @@ pub(super) struct Preparer {
 }
 
 impl Preparer {
-    pub(super) fn start(region: Arc<Region>) -> Result<Self, Error> {
+    /// Starts the thread beside executors on `core_cpus`.
+    pub(super) fn start(region: Arc<Region>, core_cpus: Vec<usize>) -> Result<Self, Error> {
         let prepared = Arc::clone(&region);
         let thread = Builder::new()
             .name("preparer".to_owned())
             .spawn(move || {
+                sys::keep_off(&core_cpus);
                 sys::wake_without_preempting();
                 prepared.prepare_blocks();
             })
