@@ -9,6 +9,7 @@
 
 use std::ops::Range;
 
+use crate::hash::KeyHash;
 use crate::resp::{Args, Extern, Reply};
 use crate::shard::{Key, Pinned, Probe, Reader, Value};
 
@@ -27,6 +28,12 @@ pub(super) trait Lookup {
 
     /// The routed key, as far as it was looked at ahead of time.
     fn routed_probe(&self) -> Probe;
+
+    /// Begins to fetch where the slot of a key is.
+    fn prefetch_bucket(&self, hash: KeyHash);
+
+    /// Looks at the slots of a key and begins to fetch its record.
+    fn probe(&self, hash: KeyHash) -> Probe;
 
     /// The time of the turn.
     fn now(&self) -> Now;
@@ -106,6 +113,16 @@ impl Lookup for Direct<'_> {
     }
 
     #[inline]
+    fn prefetch_bucket(&self, hash: KeyHash) {
+        self.reader.prefetch_bucket(hash);
+    }
+
+    #[inline]
+    fn probe(&self, hash: KeyHash) -> Probe {
+        self.reader.probe(hash)
+    }
+
+    #[inline]
     fn now(&self) -> Now {
         self.now
     }
@@ -135,6 +152,16 @@ impl Lookup for Context<'_> {
     #[inline]
     fn routed_probe(&self) -> Probe {
         self.probe
+    }
+
+    #[inline]
+    fn prefetch_bucket(&self, hash: KeyHash) {
+        self.shard.prefetch_bucket(hash);
+    }
+
+    #[inline]
+    fn probe(&self, hash: KeyHash) -> Probe {
+        self.shard.probe(hash)
     }
 
     #[inline]

@@ -14,6 +14,7 @@ mod tests;
 use crate::resp::{Args, Reply};
 use crate::shard::Value;
 
+use super::ahead::KeysAhead;
 use super::direct::{Lookup, reading};
 use super::number::parse_i64;
 use super::refusal::{Refusal, answer};
@@ -116,8 +117,8 @@ fn del(context: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Stat
     }
     context.shard.begin_publish();
     let mut count = 0;
-    for bytes in args.slice(1..).iter() {
-        let key = context.shard.key(bytes);
+    let mut keys = KeysAhead::new(args, 1);
+    while let Some((_, key)) = keys.next(context) {
         count += u64::from(context.shard.remove(key, now_ms));
     }
     context.shard.end_publish();
@@ -126,10 +127,14 @@ fn del(context: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Stat
 }
 
 fn exists(lookup: &mut impl Lookup, args: Args<'_>, reply: &mut Reply<'_>) -> Status {
-    let first = routed_key(lookup, args);
-    let mut count = u64::from(lookup.read(first).is_some());
-    for bytes in args.slice(2..).iter() {
-        let key = lookup.key(bytes);
+    if args.len() == 2 {
+        let only = routed_key(lookup, args);
+        reply.count(u64::from(lookup.read(only).is_some()));
+        return Status::Done;
+    }
+    let mut count = 0;
+    let mut keys = KeysAhead::new(args, 1);
+    while let Some((_, key)) = keys.next(lookup) {
         count += u64::from(lookup.read(key).is_some());
     }
     reply.count(count);

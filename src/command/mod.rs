@@ -20,6 +20,7 @@
 use crate::limits;
 use crate::resp::{Args, Limits, Reply};
 
+mod ahead;
 mod client;
 #[cfg(test)]
 mod compat;

@@ -17,6 +17,7 @@ mod tests;
 use crate::resp::{Args, Reply};
 use crate::shard::{Attributes, Key, OutOfMemory, Shard, Value};
 
+use super::ahead::KeysAhead;
 use super::direct::{Lookup, reading};
 use super::refusal::{Refusal, answer};
 use super::{Context, Flags, Keys, Merge, Row, Run, Scope, Status};
@@ -386,8 +387,8 @@ fn read_and_expire(
 
 fn mget(lookup: &mut impl Lookup, args: Args<'_>, reply: &mut Reply<'_>) -> Status {
     reply.array(args.len() - 1);
-    for bytes in args.slice(1..).iter() {
-        let key = lookup.key(bytes);
+    let mut keys = KeysAhead::new(args, 1);
+    while let Some((_, key)) = keys.next(lookup) {
         reply_value(lookup, key, reply);
     }
     Status::Done
@@ -413,14 +414,19 @@ fn store_pairs(
         return Err(Refusal::arity(args));
     }
     let now_ms = context.now.ms();
-    let shard = &mut *context.shard;
-    shard.begin_publish();
-    let stored = pairs(args).try_for_each(|(bytes, value)| {
-        shard
-            .store(shard.key(bytes), value, Attributes::default(), now_ms)
-            .map(drop)
-    });
-    shard.end_publish();
+    context.shard.begin_publish();
+    let mut keys = KeysAhead::new(args, 2);
+    let stored = std::iter::from_fn(|| {
+        let (position, key) = keys.next(context)?;
+        let value = args.get(position + 1);
+        Some(
+            context
+                .shard
+                .store(key, value, Attributes::default(), now_ms),
+        )
+    })
+    .try_for_each(|stored| stored.map(drop));
+    context.shard.end_publish();
     stored?;
     reply.ok();
     Ok(())

@@ -14,32 +14,34 @@ use super::parts::Parts;
 use super::turn::Worker;
 use super::window::{Parsed, Window};
 use crate::command::{Direct, Now, Status};
+use crate::hash::KeyHash;
 use crate::resp::{Args, Reply};
 use crate::running;
 use crate::shard::{Probe, Shard};
 
-/// Begins to fetch where the slot of a command's key is.
+/// Begins to fetch where the slot of a key of `owner` is, for a command that can be answered from any
+/// core's table (`reads_any`) or runs on its owner's alone.
 ///
 /// Where the core reads other shards it looks at its own in the same way: whose a key is nobody can
 /// predict, so a branch on it would cost more than it saves.
 #[inline(always)]
-pub(super) fn prefetch_bucket(parsed: &Parsed, shard: &Shard, reads_others: bool) {
-    if reads_others && parsed.is_read() {
-        shard
-            .reader(parsed.owner)
-            .prefetch_bucket(parsed.probe.hash);
-    } else if parsed.owner == shard.id() {
-        shard.prefetch_bucket(parsed.probe.hash);
+pub(super) fn prefetch_bucket(owner: u16, hash: KeyHash, shard: &Shard, reads_any: bool) {
+    if reads_any {
+        shard.reader(owner).prefetch_bucket(hash);
+    } else if owner == shard.id() {
+        shard.prefetch_bucket(hash);
     }
 }
 
-/// Looks for a command's key, whose bucket has arrived, and begins to fetch its record.
+/// Looks for a key whose bucket has arrived, and begins to fetch its record.
 #[inline(always)]
-pub(super) fn probe(parsed: &mut Parsed, shard: &Shard, reads_others: bool) {
-    if reads_others && parsed.is_read() {
-        parsed.probe = shard.reader(parsed.owner).probe(parsed.probe.hash);
-    } else if parsed.owner == shard.id() {
-        parsed.probe = shard.probe(parsed.probe.hash);
+pub(super) fn probe(owner: u16, hash: KeyHash, shard: &Shard, reads_any: bool) -> Probe {
+    if reads_any {
+        shard.reader(owner).probe(hash)
+    } else if owner == shard.id() {
+        shard.probe(hash)
+    } else {
+        Probe::of(hash)
     }
 }
 

@@ -3,17 +3,21 @@
 //! The parts are ordinary single-key commands: they run in request order with everything else,
 //! need no barrier, and a million of them take as many turns as they need. Their replies are
 //! the elements of an array (MGET), or are folded into a sum (DEL) or one `+OK` (MSET).
+//!
+//! Keys are looked at before their turn, as a window looks at the commands of a pipeline; those that
+//! other cores will run, there.
 
 use super::Turn;
 use super::connection::{OwnedArguments, Progress};
+use super::direct;
 use super::forward::{Place, Route};
 use super::fragment::Fragment;
 use super::gather::Emit;
-use super::parts::Call;
+use super::parts::{Call, Parts};
 use super::turn::Worker;
 use crate::command::{Merge, Resume, Row, Status};
 use crate::resp::{Args, Span};
-use crate::shard::Probe;
+use crate::shard::{Ahead, Probe};
 
 /// Most arguments of one part: name, key, value.
 const PART_SPAN_COUNT_MAX: usize = 3;
@@ -25,8 +29,19 @@ pub(super) struct Split {
     arguments: OwnedArguments,
     /// Keys whose parts were begun.
     begun: usize,
+    /// The keys after them, with their owners.
+    ahead: Ahead<u16>,
+    /// Keys that are, or were, on their way.
+    fetched: usize,
     /// The part that is not done.
-    unfinished: Option<(Resume, Fragment)>,
+    unfinished: Option<Unfinished>,
+}
+
+/// A part of this core's shard that is not done.
+struct Unfinished {
+    probe: Probe,
+    resume: Resume,
+    reply: Fragment,
 }
 
 impl Split {
@@ -39,6 +54,8 @@ impl Split {
             part,
             arguments,
             begun: 0,
+            ahead: Ahead::default(),
+            fetched: 0,
             unfinished: None,
         }
     }
@@ -79,6 +96,14 @@ impl Split {
     }
 
     fn run_part(&mut self, worker: &mut Worker<'_>, position: usize) {
+        let here = worker.parts.core.id;
+        let (owner, probe, begun) = match self.unfinished.take() {
+            Some(part) => (here, part.probe, Some((part.resume, part.reply))),
+            None => {
+                let (owner, probe) = self.look_ahead(worker);
+                (owner, probe, None)
+            }
+        };
         let arguments = &self.arguments;
         let step = usize::from(self.row.keys.step);
         let mut spans = [Span::new(0, 0); PART_SPAN_COUNT_MAX];
@@ -91,39 +116,76 @@ impl Split {
             end: arguments.end,
         };
         let args = place.args(spans);
-        let (hash, owner) = worker.parts.placement.of(args.get(1));
-        if owner != worker.parts.core.id {
+        let is_folded = self.is_folded();
+        if owner != here {
             let route = Route {
                 row: self.part,
-                hash,
+                hash: probe.hash,
                 core: owner,
             };
-            if !worker.read_directly(route, Probe::of(hash), args, self.is_folded()) {
-                worker.forward(route, &place, spans, self.is_folded());
+            if !worker.read_directly(route, probe, args, is_folded) {
+                worker.forward(route, &place, spans, is_folded);
             }
             return;
         }
         let call = Call {
             row: self.part,
             args,
-            probe: Probe::of(hash),
+            probe,
             caller: Some(worker.connection.client),
         };
-        let (now, protocol, is_folded) = (worker.now, worker.protocol, self.is_folded());
-        let Some((mut resume, mut begun)) = self.unfinished.take() else {
+        let (now, protocol) = (worker.now, worker.protocol);
+        let Some((mut resume, mut reply)) = begun else {
             let mut resume = Resume::default();
             let unfinished = worker.write_or_set_aside(is_folded, |parts, reply| {
                 parts.run(call, now, &mut resume, reply)
             });
-            self.unfinished = unfinished.map(|fragment| (resume, fragment));
+            self.unfinished = unfinished.map(|reply| Unfinished {
+                probe,
+                resume,
+                reply,
+            });
             return;
         };
-        match worker
-            .parts
-            .run(call, now, &mut resume, &mut begun.reply(protocol))
-        {
-            Status::Again => self.unfinished = Some((resume, begun)),
-            Status::Done => worker.write_fragment(&begun, is_folded),
+        let mut writer = reply.reply(protocol);
+        match worker.parts.run(call, now, &mut resume, &mut writer) {
+            Status::Again => {
+                self.unfinished = Some(Unfinished {
+                    probe,
+                    resume,
+                    reply,
+                });
+            }
+            Status::Done => worker.write_fragment(&reply, is_folded),
         }
+    }
+
+    /// The owner of the next key whose part has not begun, and what its buckets held; asks for the
+    /// buckets and records of those after it.
+    #[inline]
+    fn look_ahead(&mut self, worker: &Worker<'_>) -> (u16, Probe) {
+        let Parts {
+            core,
+            shard,
+            placement,
+            ..
+        } = &*worker.parts;
+        let is_read = self.part.direct.is_some();
+        // With anything sent before it, a read is probably sent as well.
+        let reads_any =
+            is_read && core.settings.direct_reads && worker.connection.gathers.is_empty();
+        let (row, args, fetched) = (self.row, self.arguments.args(), &mut self.fetched);
+        let source = || {
+            let position = row.keys.positions(args.len()).nth(*fetched)?;
+            *fetched += 1;
+            let (hash, owner) = placement.of(args.get(position));
+            Some((owner, hash))
+        };
+        let next = self.ahead.next(
+            source,
+            |owner, hash| direct::prefetch_bucket(owner, hash, shard, reads_any),
+            |owner, hash| direct::probe(owner, hash, shard, reads_any),
+        );
+        next.expect("each key is looked at once")
     }
 }

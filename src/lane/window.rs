@@ -183,7 +183,8 @@ impl Window {
         let end = self.parsed.min(self.executed + PROBE_COMMAND_COUNT);
         while self.probed < end {
             let parsed = &mut self.ring[self.probed % WINDOW_COMMAND_COUNT];
-            direct::probe(parsed, shard, reads_others);
+            let (owner, hash) = (parsed.owner, parsed.probe.hash);
+            parsed.probe = direct::probe(owner, hash, shard, reads_others && parsed.is_read());
             self.probed += 1;
         }
     }
@@ -256,7 +257,8 @@ impl Window {
     // Always inlined: a `Parsed` handed over in memory is loaded before its stores are through.
     #[inline(always)]
     fn push(&mut self, parsed: Parsed, span_start: usize, shard: &Shard, reads_others: bool) {
-        direct::prefetch_bucket(&parsed, shard, reads_others);
+        let (owner, hash) = (parsed.owner, parsed.probe.hash);
+        direct::prefetch_bucket(owner, hash, shard, reads_others && parsed.is_read());
         self.ring[self.parsed % WINDOW_COMMAND_COUNT] = Parsed {
             span_start: self.spans_dropped + span_start,
             ..parsed

@@ -25,6 +25,7 @@ use crate::hash::{Hasher, KeyHash};
 use crate::limits::{LARGE_VALUE_LEN_BYTES_MIN, LOG_SLACK_PERCENT_DEFAULT};
 use crate::region::{Region, RegionOptions};
 
+mod ahead;
 mod change;
 mod compact;
 mod extents;
@@ -43,6 +44,7 @@ mod stage;
 mod stats;
 mod table;
 
+pub use ahead::Ahead;
 pub use large::Pinned;
 pub use reader::{Reader, Unsure};
 pub use stats::Stats;
