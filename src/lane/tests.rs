@@ -812,3 +812,51 @@ fn commands_that_begin_alike_are_told_apart() {
         expected.as_bytes().escape_ascii().to_string()
     );
 }
+
+#[test]
+fn keys_of_a_split_command_that_change_between_its_turns_are_read_as_they_are() {
+    let mut lanes = lanes(2, 31);
+    let [id, other] = [(), ()].map(|()| lanes[0].connect(Peer::default(), NOW));
+    let keys: Vec<String> = (0..6_000u16)
+        .map(|number| key_of(number % 2, usize::from(number)))
+        .collect();
+    let mut mset: Vec<&[u8]> = vec![b"MSET"];
+    mset.extend(keys.iter().flat_map(|key| [key.as_bytes(), b"old"]));
+    send(&mut lanes[0], id, &command(&mset));
+    assert_eq!(run_until(&mut lanes, id, 5), b"+OK\r\n");
+
+    let mut mget: Vec<&[u8]> = vec![b"MGET"];
+    mget.extend(keys.iter().map(|key| key.as_bytes()));
+    send(&mut lanes[0], id, &command(&mget));
+    assert_eq!(lanes[0].turn(id, NOW), Turn::More);
+    let mut output = Vec::new();
+    take(&mut lanes[0], id, &mut output);
+    let read_count = (output.len() - b"*6000\r\n".len()) / b"$3\r\nold\r\n".len();
+    assert!(
+        (1..6_000 - 8).contains(&read_count),
+        "{read_count} keys in one turn"
+    );
+
+    // What comes next was looked at already.
+    let next: Vec<&[u8]> = keys[read_count..read_count + 8]
+        .iter()
+        .map(|key| key.as_bytes())
+        .collect();
+    for key in &next[..4] {
+        send(&mut lanes[0], other, &command(&[b"DEL", key]));
+    }
+    for key in &next[4..] {
+        send(&mut lanes[0], other, &command(&[b"SET", key, b"new"]));
+    }
+    let changed = b":1\r\n".repeat(4).into_iter().chain(b"+OK\r\n".repeat(4));
+    let changed: Vec<u8> = changed.collect();
+    assert_eq!(run_until(&mut lanes, other, changed.len()), changed);
+
+    let mut expected = b"*6000\r\n".to_vec();
+    expected.extend(b"$3\r\nold\r\n".repeat(read_count));
+    expected.extend(b"$-1\r\n".repeat(4));
+    expected.extend(b"$3\r\nnew\r\n".repeat(4));
+    expected.extend(b"$3\r\nold\r\n".repeat(6_000 - read_count - 8));
+    output.extend(run_until(&mut lanes, id, expected.len() - output.len()));
+    assert!(output == expected, "{read_count} keys in the first turn");
+}
