@@ -6,10 +6,8 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use coremap::hash::KeyHash;
-use coremap::shard::{Attributes, Key, Options, Shard};
+use coremap::shard::{Ahead, Attributes, Key, Options, Shard};
 
-const WAVE: usize = 32;
 const MIB: f64 = 1048576.0;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -33,7 +31,8 @@ fn shard(maxmemory_gib: u64) -> Result<Shard, Box<dyn Error>> {
     })?)
 }
 
-/// Random finds and stores among a million keys of 16 bytes with values of 8, in waves.
+/// Random finds and stores among a million keys of 16 bytes with values of 8, looked at before
+/// their turn.
 fn time_per_operation() -> Result<(), Box<dyn Error>> {
     let mut shard = shard(2)?;
     let keys = 1_000_000;
@@ -42,23 +41,17 @@ fn time_per_operation() -> Result<(), Box<dyn Error>> {
         let mut random = Random(round);
         let start = now();
         let count = 4_000_000;
-        let mut hits = 0u64;
-        for _ in 0..count / WAVE {
-            hits += wave(&mut shard, &mut random, keys, |shard, key| {
-                u64::from(shard.find(key, 1).is_some())
-            });
-        }
+        let numbers = random.numbers(keys, count);
+        let hits = sum_ahead(&mut shard, numbers, |shard, key| {
+            u64::from(shard.find(key, 1).is_some())
+        });
         println!(
             "find  {:6.1} ns, {hits} hits",
             start.elapsed().as_nanos() as f64 / count as f64
         );
         let start = now();
-        for _ in 0..count / WAVE {
-            wave(&mut shard, &mut random, keys, |shard, key| {
-                let stored = shard.store(key, b"valuesix", Attributes::default(), 1);
-                u64::from(stored.is_ok())
-            });
-        }
+        let numbers = random.numbers(keys, count);
+        sum_ahead(&mut shard, numbers, store);
         let stats = shard.stats();
         println!(
             "store {:6.1} ns, {} MiB copied by compaction so far",
@@ -78,15 +71,7 @@ fn overwrite(overwrites: u64) -> Result<(), Box<dyn Error>> {
     let filled = resident_bytes()? - before;
     let mut random = Random(1);
     let start = now();
-    for _ in 0..overwrites / WAVE as u64 {
-        wave(&mut shard, &mut random, keys, |shard, key| {
-            u64::from(
-                shard
-                    .store(key, b"valuesix", Attributes::default(), 1)
-                    .is_ok(),
-            )
-        });
-    }
+    sum_ahead(&mut shard, random.numbers(keys, overwrites), store);
     let stats = shard.stats();
     println!(
         "{overwrites} overwrites: {:.1} ns each, resident {:.1} MiB when filled, {:.1} MiB after; \
@@ -209,6 +194,7 @@ fn longest_store(keys: u64) -> Result<(), Box<dyn Error>> {
     let region = Arc::clone(shard.region());
     let preparer = std::thread::spawn(move || region.prepare_blocks());
     let mut longest_ns: Vec<u128> = vec![0];
+    let (mut split_count, mut splits_ns) = (0, Vec::new());
     let start = now();
     for number in 0..keys {
         let text = format!("key:{number:012}");
@@ -222,6 +208,10 @@ fn longest_store(keys: u64) -> Result<(), Box<dyn Error>> {
             )
             .expect("8 GiB are enough");
         let ns = begin.elapsed().as_nanos();
+        if split_count != shard.stats().split_count {
+            split_count = shard.stats().split_count;
+            splits_ns.push(ns);
+        }
         if ns > *longest_ns.last().expect("never empty") {
             longest_ns.push(ns);
             longest_ns.sort_unstable_by(|a, b| b.cmp(a));
@@ -229,9 +219,14 @@ fn longest_store(keys: u64) -> Result<(), Box<dyn Error>> {
         }
     }
     println!(
-        "growing to {keys} keys: {:.0} ns each, longest stores {longest_ns:?} ns, {} splits",
+        "growing to {keys} keys: {:.0} ns each, longest stores {longest_ns:?} ns",
         start.elapsed().as_nanos() as f64 / keys as f64,
-        shard.stats().split_count
+    );
+    splits_ns.sort_unstable();
+    println!(
+        "{split_count} stores that split a segment: {} ns in the middle, {} ns the hundredth longest",
+        splits_ns[splits_ns.len() / 2],
+        splits_ns[splits_ns.len() - 100],
     );
     shard.region().stop_preparing();
     preparer
@@ -267,28 +262,33 @@ fn fill(shard: &mut Shard, keys: u64) {
     }
 }
 
-/// One wave: hash, fetch buckets, fetch records, run.
-fn wave(
+/// Runs something on each key, looked at before its turn, and sums up what it returns.
+fn sum_ahead(
     shard: &mut Shard,
-    random: &mut Random,
-    keys: u64,
+    mut numbers: impl Iterator<Item = u64>,
     mut run: impl FnMut(&mut Shard, Key<'_>) -> u64,
 ) -> u64 {
-    let mut texts = [*b"key:000000000000"; WAVE];
-    let mut hashes = [KeyHash::from_bits(0); WAVE];
-    for (text, hash) in texts.iter_mut().zip(&mut hashes) {
-        write_number(&mut text[4..], random.next() % keys);
-        *hash = shard.key(text).hash();
-        shard.prefetch_bucket(*hash);
-    }
-    for &hash in &hashes {
-        let _ = shard.probe(hash);
-    }
-    texts
-        .iter()
-        .zip(hashes)
-        .map(|(bytes, hash)| run(shard, Key::new(bytes, hash)))
-        .sum()
+    let mut ahead = Ahead::default();
+    std::iter::from_fn(|| {
+        let source = || {
+            let mut text = *b"key:000000000000";
+            write_number(&mut text[4..], numbers.next()?);
+            Some((text, shard.key(&text).hash()))
+        };
+        let (text, probe) = ahead.next(
+            source,
+            |_, hash| shard.prefetch_bucket(hash),
+            |_, hash| shard.probe(hash),
+        )?;
+        let bytes = &text;
+        Some(run(shard, Key { bytes, probe }))
+    })
+    .sum()
+}
+
+fn store(shard: &mut Shard, key: Key<'_>) -> u64 {
+    let stored = shard.store(key, b"valuesix", Attributes::default(), 1);
+    u64::from(stored.is_ok())
 }
 
 fn write_number(out: &mut [u8], mut number: u64) {
@@ -301,6 +301,11 @@ fn write_number(out: &mut [u8], mut number: u64) {
 struct Random(u64);
 
 impl Random {
+    /// `count` numbers below `end`.
+    fn numbers(&mut self, end: u64, count: u64) -> impl Iterator<Item = u64> {
+        (0..count).map(move |_| self.next() % end)
+    }
+
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
