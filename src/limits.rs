@@ -62,10 +62,10 @@ pub const DIRECTORY_BITS_MAX: u32 = 16;
 /// Blocks a shard takes at start: its first index block, its first log block, its reserve.
 pub const BLOCKS_PER_SHARD_MIN: usize = 2 + COMPACTION_RESERVE_BLOCKS;
 /// Returned blocks that keep their pages for the next taker; all others go back to the kernel.
-pub const RESIDENT_FREE_BLOCKS_MAX: usize = 16;
+pub const RESIDENT_FREE_BLOCKS_MAX: usize = 8;
 /// Free blocks that a preparing thread keeps backed by pages, so that no turn waits for the kernel:
 /// half as many as are used, within these bounds. (Measured while 20M keys were loaded on a host where
-/// a block takes 5 ms: cores found none 40 times with 4, never with 16.)
+/// a block takes 5 ms: with 4 the last was taken up to 33 times, with 8 never.)
 pub const PREPARED_BLOCKS_MIN: usize = 4;
 /// See [`PREPARED_BLOCKS_MIN`].
 pub const PREPARED_BLOCKS_MAX: usize = RESIDENT_FREE_BLOCKS_MAX;
