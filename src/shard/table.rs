@@ -378,8 +378,9 @@ impl Table {
     pub(super) fn probe(&self, hash: KeyHash) -> Probe {
         let (entry, _) = self.entry_of(hash);
         let [home, other] = hash.buckets(HOME_BUCKET_COUNT);
-        let [of_home, of_other] = [home, other]
-            .map(|bucket| tag_matches(&self.bucket(entry.segment(), bucket), hash.tag()));
+        // Not `[home, other].map(..)`, which is not inlined everywhere: 2 ns of a GET.
+        let matches = |bucket| tag_matches(&self.bucket(entry.segment(), bucket), hash.tag());
+        let (of_home, of_other) = (matches(home), matches(other));
         let bucket = select_unpredictable(of_home != 0, home, other);
         let offset = bucket_offset(entry.segment(), bucket) + first_match(of_home, of_other);
         let word = self.word(offset).load(Ordering::Relaxed);

@@ -113,8 +113,8 @@ impl<'a> View<'a> {
     pub(in super::super) fn probe(self, hash: KeyHash) -> Probe {
         let entry = self.entry_of(hash);
         let [home, other] = hash.buckets(HOME_BUCKET_COUNT);
-        let [of_home, of_other] =
-            [home, other].map(|bucket| tag_matches(&self.bucket(entry, bucket), hash.tag()));
+        let matches = |bucket| tag_matches(&self.bucket(entry, bucket), hash.tag());
+        let (of_home, of_other) = (matches(home), matches(other));
         let bucket = select_unpredictable(of_home != 0, home, other);
         let offset = bucket_offset(entry.segment(), bucket) + first_match(of_home, of_other);
         let word = select_unpredictable(of_home | of_other != 0, self.slot(offset), 0);
