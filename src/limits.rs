@@ -154,7 +154,8 @@ const _: () = assert!(SCAN_SLOT_COUNT_MAX.is_multiple_of(BUCKET_SLOT_COUNT as u6
 
 // ── server ──────────────────────────────────────────────────────────────────────────────────────
 
-/// Descriptors besides those of clients: per core three rings, listeners, doorbell, eventfd.
+/// Descriptors besides those of clients: per core three rings, listeners, doorbell, eventfd,
+/// the epoll set and its copy for the runtime.
 pub const DESCRIPTORS_PER_CORE: u64 = 24;
 /// Descriptors of the process besides clients and cores: standard streams, files read in passing.
 pub const DESCRIPTORS_OF_PROCESS: u64 = 32;
@@ -172,6 +173,9 @@ pub const GUARD_RESERVE_FACTORS: [u32; 2] = [8, 64];
 pub const GUARD_IDLE_TICKS_MAX: u32 = 4;
 /// Microseconds of uninterrupted work after which a core looks at its sockets.
 pub const REACTOR_PASS_INTERVAL_US: u64 = 1_000;
+/// Milliseconds without work after which a core leaves its sleep to the runtime, which is dearer
+/// but knows of timers: those are late by this at most.
+pub const SILENCE_MS: u64 = 10;
 /// Milliseconds to wait when the process or the system is out of descriptors.
 pub const ACCEPT_BACKOFF_MS: u64 = 20;
 /// Seconds a client that is to be disconnected has to take its last replies.

@@ -69,6 +69,7 @@ const UNSAFE_FENCE: &[&str] = &[
     "src/region.rs",
     "src/server/crash.rs",
     "src/server/probe.rs",
+    "src/server/readiness.rs",
     "src/server/signals.rs",
     "src/server/socket.rs",
     "src/shard/large.rs",

@@ -4,23 +4,21 @@
 //! them by a hash, which is bad at few connections: two of them share a core every second time. So
 //! whoever accepts hands the socket to the core with the fewest.
 //!
-//! The listener's readiness comes from the executor, the accepting is done here: the runtime's own
-//! accept takes four calls, and hides why it failed.
+//! Readiness comes from the poller; the accepting is done here: the runtime's own accept takes four
+//! calls, and hides why it failed.
 
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::Poll;
 use std::time::Duration;
 
-use futures_io::AsyncRead;
 use glommio::timer::Timer;
 
 use super::connection::ConnectionTask;
 use super::control::{Address, Handed};
 use super::engine::{Engine, Stage};
+use super::signal::Signal;
 use super::{log, socket};
 use crate::command::{DENIED, MAXCLIENTS_REACHED};
 use crate::limits::ACCEPT_BACKOFF_MS;
@@ -30,6 +28,8 @@ use crate::limits::ACCEPT_BACKOFF_MS;
 pub(super) struct Listener {
     pub(super) socket: OwnedFd,
     pub(super) unix_path: Option<String>,
+    /// Set when connections have arrived, or when it was shut down.
+    pub(super) arrival: Signal,
 }
 
 /// Accepts until the server stops.
@@ -39,7 +39,7 @@ pub(super) async fn accept_all(engine: Rc<Engine>, listener: Rc<Listener>) {
         match socket::accept(&listener.socket) {
             Ok(socket) => admit(&engine, socket, &listener),
             Err(error) => match error.raw_os_error() {
-                Some(libc::EAGAIN) => ready(&listener.socket).await,
+                Some(libc::EAGAIN) => listener.arrival.wait().await,
                 Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
                     spare.refuse_one(&listener.socket, &error);
                     Timer::new(Duration::from_millis(ACCEPT_BACKOFF_MS)).await;
@@ -54,24 +54,6 @@ pub(super) async fn accept_all(engine: Rc<Engine>, listener: Rc<Listener>) {
             },
         }
     }
-}
-
-/// Waits until the listener has a connection (or is shut down).
-async fn ready(listener: &OwnedFd) {
-    // A stream polls for readiness as soon as it is made. Receiving from a listener then fails,
-    // which is fine: that it was tried says that the poll has fired.
-    let Ok(watched) = listener.try_clone() else {
-        Timer::new(Duration::from_millis(ACCEPT_BACKOFF_MS)).await;
-        return;
-    };
-    let mut stream = socket::into_stream(watched);
-    std::future::poll_fn(
-        |context| match Pin::new(&mut stream).poll_read(context, &mut [0]) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(_) => Poll::Ready(()),
-        },
-    )
-    .await;
 }
 
 /// Checks a new connection and gives it to a core.

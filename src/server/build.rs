@@ -1,14 +1,17 @@
 //! From a configuration and a host to the parts of a server: what depends on the host is resolved
 //! here, once, and everything below gets numbers.
 
+use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use glommio::GlommioError;
 
+use super::accept::Listener;
 use super::clock::Clock;
 use super::control::Control;
+use super::readiness::{Readiness, Watched};
 use super::{host, log, probe, socket};
 use crate::command::{Core, Facts, Settings, Shared};
 use crate::config::Config;
@@ -210,6 +213,19 @@ pub(super) fn control(core_count: usize) -> Result<(Arc<Control>, Vec<OwnedFd>),
         listeners.push(listener);
     }
     Ok((Arc::new(Control::new(ringers)), listeners))
+}
+
+/// What one core watches from the start.
+pub(super) fn readiness(doorbell: &OwnedFd, listeners: &[Listener]) -> Result<Readiness, Error> {
+    let make = || {
+        let readiness = Readiness::new()?;
+        readiness.watch(doorbell.as_fd(), Watched::Doorbell)?;
+        for (index, listener) in listeners.iter().enumerate() {
+            readiness.watch(listener.socket.as_fd(), Watched::Listener(index))?;
+        }
+        Ok(readiness)
+    };
+    make().map_err(|error: io::Error| Error::start("cannot watch sockets", &error))
 }
 
 /// The line for an executor that could not be made, or ended by itself.

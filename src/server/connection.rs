@@ -7,22 +7,19 @@
 //! It never stops receiving because sending is blocked: a client may write its whole pipeline
 //! before it reads the first reply. Only when the lane has no room does it stop.
 //!
-//! At one request at a time this costs two system calls: after a receive that did not fill the
-//! buffer the stream has a readiness poll under way already, so the task registers for that
-//! instead of receiving again.
+//! At one request at a time this costs two system calls: it receives only when the core's poller
+//! has told that something arrived, and a receive that did not fill the buffer has taken all of it.
 
 use std::future::Future;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use futures_io::{AsyncRead, AsyncWrite};
-use glommio::net::TcpStream;
-
 use super::control::{Address, Handed};
 use super::engine::{Engine, Stage};
+use super::readiness::Interest;
 use super::socket;
 use crate::lane::{ConnectionId, Peer, Turn};
 use crate::limits::LINGER_S;
@@ -31,8 +28,10 @@ use crate::limits::LINGER_S;
 pub(super) struct ConnectionTask {
     engine: Rc<Engine>,
     id: ConnectionId,
-    stream: TcpStream,
+    socket: OwnedFd,
     has_begun: bool,
+    /// The socket is watched for room to send.
+    awaits_room: bool,
     /// The peer will send no more.
     is_at_end: bool,
     /// The second since which nothing is left to do but to send, and nothing was sent.
@@ -42,12 +41,10 @@ pub(super) struct ConnectionTask {
 /// What a receive brought.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Received {
-    /// The buffer is full: there may be more.
+    /// There may be more: the buffer is full, or the peer's end is to come.
     Full,
-    /// Less than a buffer: nothing more now, a readiness poll is under way.
+    /// Nothing more now, or no room.
     Part,
-    /// Nothing now, or no room.
-    Nothing,
     /// The connection is broken.
     Failed,
 }
@@ -79,59 +76,45 @@ impl ConnectionTask {
         let task = ConnectionTask {
             engine: Rc::clone(engine),
             id,
-            stream: socket::into_stream(socket),
+            socket,
             has_begun: false,
+            awaits_room: false,
             is_at_end: false,
             lingers_since_s: None,
         };
-        glommio::spawn_local(task).detach();
+        engine.spawn(task);
     }
 
-    fn step(&mut self, context: &mut Context<'_>) -> Next {
+    fn step(&mut self) -> Next {
         if self.engine.stage() == Stage::Closing {
             return Next::Close;
         }
-        let received = self.receive(context);
+        let received = self.receive();
         if received == Received::Failed {
             return Next::Close;
         }
         let turn = self.engine.turn(self.id);
-        let sent = self.send(context);
+        let sent = self.send();
         self.engine.after_turn();
         match (turn, sent) {
             (_, Sent::Failed) | (Turn::Finished, Sent::All) => Next::Close,
             (Turn::Finished, Sent::Blocked) => self.linger(),
             (Turn::More, _) | (Turn::OutputFull, Sent::All) => Next::Yield,
             (Turn::Idle | Turn::Waiting | Turn::OutputFull, _) => {
-                self.after_receive(context, received, turn, sent)
+                self.after_receive(received, turn, sent)
             }
         }
     }
 
     /// The lane can do nothing without more input, other cores, or room for output.
-    fn after_receive(
-        &mut self,
-        context: &mut Context<'_>,
-        received: Received,
-        turn: Turn,
-        sent: Sent,
-    ) -> Next {
+    fn after_receive(&self, received: Received, turn: Turn, sent: Sent) -> Next {
         match received {
             Received::Full => Next::Yield,
             _ if self.engine.stage() == Stage::Stopping => {
                 let is_done = turn == Turn::Idle && sent == Sent::All;
                 if is_done { Next::Close } else { Next::Wait }
             }
-            Received::Part => {
-                // A poll is under way, so this registers the task and receives nothing.
-                let ready = self.poll_receive(context, &mut []);
-                debug_assert!(
-                    ready.is_pending(),
-                    "the stream polls after a partial receive"
-                );
-                Next::Wait
-            }
-            Received::Nothing | Received::Failed => Next::Wait,
+            Received::Part | Received::Failed => Next::Wait,
         }
     }
 
@@ -146,82 +129,93 @@ impl ConnectionTask {
         Next::Wait
     }
 
-    fn receive(&mut self, context: &mut Context<'_>) -> Received {
-        if self.is_at_end {
-            return Received::Nothing;
+    fn receive(&mut self) -> Received {
+        // What a stopping core's connections have sent is served, told or not.
+        let is_told = self.engine.is_readable(self.id) || self.engine.stage() != Stage::Running;
+        if self.is_at_end || !is_told {
+            return Received::Part;
         }
-        let engine = Rc::clone(&self.engine);
-        let mut lane = engine.lane.borrow_mut();
+        let mut lane = self.engine.lane.borrow_mut();
         let room = lane.receive_buffer(self.id);
-        if room.is_empty() {
-            return Received::Nothing;
-        }
         let room_len_bytes = room.len();
-        let result = if engine.stage() == Stage::Running {
-            self.poll_receive(context, room)
-        } else {
-            // What has arrived is still served, without waiting for more.
-            match socket::receive(self.descriptor(), room) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
-                result => Poll::Ready(result),
-            }
-        };
-        match result {
-            Poll::Pending => {
-                lane.received_nothing(self.id);
-                Received::Nothing
-            }
-            Poll::Ready(Ok(0)) => {
+        if room_len_bytes == 0 {
+            return Received::Part;
+        }
+        match socket::receive(self.socket.as_fd(), room) {
+            Ok(0) => {
                 self.is_at_end = true;
                 lane.received_end(self.id);
-                Received::Nothing
+                Received::Part
             }
-            Poll::Ready(Ok(len_bytes)) => {
+            Ok(len_bytes) => {
                 lane.received(self.id, len_bytes);
                 if len_bytes == room_len_bytes {
-                    Received::Full
-                } else {
-                    Received::Part
+                    return Received::Full;
                 }
+                self.took_all()
             }
-            Poll::Ready(Err(_)) => Received::Failed,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                lane.received_nothing(self.id);
+                self.engine.clear_readable(self.id);
+                Received::Part
+            }
+            Err(_) => Received::Failed,
         }
     }
 
-    fn send(&mut self, context: &mut Context<'_>) -> Sent {
+    fn took_all(&self) -> Received {
+        self.engine.clear_readable(self.id);
+        if self.engine.is_readable(self.id) {
+            Received::Full
+        } else {
+            Received::Part
+        }
+    }
+
+    fn send(&mut self) -> Sent {
         let engine = Rc::clone(&self.engine);
         let mut lane = engine.lane.borrow_mut();
         loop {
             let unsent = lane.unsent(self.id);
             if unsent.is_empty() {
-                return Sent::All;
+                return self.await_room(false, Sent::All);
             }
-            match Pin::new(&mut self.stream).poll_write(context, unsent) {
-                Poll::Ready(Ok(len_bytes)) => {
+            match socket::send(&self.socket, unsent) {
+                Ok(len_bytes) => {
                     lane.sent(self.id, len_bytes);
                     self.lingers_since_s = None;
                 }
-                Poll::Ready(Err(_)) => return Sent::Failed,
-                Poll::Pending => return Sent::Blocked,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return self.await_room(true, Sent::Blocked);
+                }
+                Err(_) => return Sent::Failed,
             }
         }
     }
 
-    fn poll_receive(
-        &mut self,
-        context: &mut Context<'_>,
-        room: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_read(context, room)
-    }
-
-    fn descriptor(&self) -> BorrowedFd<'_> {
-        socket::borrow(&self.stream)
+    /// Watches for room to send, or does not any more.
+    fn await_room(&mut self, is_wanted: bool, sent: Sent) -> Sent {
+        if self.awaits_room == is_wanted {
+            return sent;
+        }
+        self.awaits_room = is_wanted;
+        let interest = if is_wanted {
+            Interest::ReceiveAndSend
+        } else {
+            Interest::Receive
+        };
+        match self
+            .engine
+            .rewatch_connection(self.id, self.socket.as_fd(), interest)
+        {
+            Ok(()) => sent,
+            Err(_) => Sent::Failed,
+        }
     }
 
     fn close(&self) {
         self.engine.remove_connection(self.id);
-        socket::shutdown(self.descriptor());
+        socket::shutdown(self.socket.as_fd());
     }
 }
 
@@ -241,10 +235,17 @@ impl Future for ConnectionTask {
         let this = &mut *self;
         if !this.has_begun {
             this.has_begun = true;
-            this.engine.set_waker(this.id, context.waker());
+            let socket = this.socket.as_fd();
+            let watched = this
+                .engine
+                .watch_connection(this.id, socket, context.waker());
+            if watched.is_err() {
+                this.close();
+                return Poll::Ready(());
+            }
         }
         this.engine.note_work();
-        match this.step(context) {
+        match this.step() {
             Next::Wait => Poll::Pending,
             Next::Yield => {
                 this.engine.pause(context);

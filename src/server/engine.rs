@@ -9,7 +9,8 @@
 //! the run queue drains, the executor looks, and the pacer wakes them all.
 
 use std::cell::{Cell, RefCell};
-use std::os::fd::AsFd;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -20,6 +21,7 @@ use glommio::timer::Timer;
 use super::accept::Listener;
 use super::clock::{Clock, Moment};
 use super::control::Control;
+use super::readiness::{Event, Interest, Readiness, Watched};
 use super::signal::Signal;
 use super::socket;
 use crate::command::Now;
@@ -32,11 +34,16 @@ pub(super) struct Engine {
     pub(super) control: Arc<Control>,
     pub(super) lane: RefCell<Lane>,
     clock: RefCell<Clock>,
+    /// The sockets of the core: listeners, connections, the end of its doorbell that listens.
+    pub(super) readiness: Readiness,
+    doorbell: OwnedFd,
     /// By the index of the connection.
-    wakers: RefCell<Vec<Option<Waker>>>,
+    reaches: RefCell<Vec<Option<Reach>>>,
     connection_count: Cell<usize>,
-    /// Wakes the inbox task.
-    pub(super) inbox: Signal,
+    /// Calls for an exchange.
+    pub(super) attention: Signal,
+    /// How often tasks were polled, the poller not counted.
+    poll_count: Cell<u64>,
     /// Wakes the background task.
     pub(super) background: Signal,
     /// Wakes the guard at the first work after a silence.
@@ -60,6 +67,26 @@ pub(super) struct Engine {
     rings: RefCell<Vec<u16>>,
 }
 
+/// What the rest of the server gives an engine.
+pub(super) struct EngineParts {
+    pub(super) id: u16,
+    pub(super) control: Arc<Control>,
+    /// Watches the doorbell and the listeners.
+    pub(super) readiness: Readiness,
+    /// The end of the core's doorbell that listens.
+    pub(super) doorbell: OwnedFd,
+    pub(super) listeners: Vec<Listener>,
+}
+
+/// How to reach a connection's task, and what its socket has told.
+struct Reach {
+    waker: Waker,
+    /// Something arrived since a receive last took all there was.
+    is_readable: bool,
+    /// The peer has ended the connection.
+    is_ended: bool,
+}
+
 /// How far a core is on its way to the end.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Stage {
@@ -72,23 +99,33 @@ pub(super) enum Stage {
 }
 
 impl Engine {
-    pub(super) fn new(id: u16, control: Arc<Control>, lane: Lane) -> Rc<Self> {
+    pub(super) fn new(parts: EngineParts, lane: Lane) -> Rc<Self> {
         let clock = Clock::new();
+        let EngineParts {
+            id,
+            control,
+            readiness,
+            doorbell,
+            listeners,
+        } = parts;
         Rc::new(Self {
+            readiness,
+            doorbell,
             id,
             control,
             lane: RefCell::new(lane),
             last_pass: Cell::new(clock.moment()),
             clock: RefCell::new(clock),
-            wakers: RefCell::default(),
+            reaches: RefCell::default(),
             connection_count: Cell::new(0),
-            inbox: Signal::default(),
+            attention: Signal::default(),
+            poll_count: Cell::new(0),
             background: Signal::default(),
             work: Signal::default(),
             has_worked: Cell::new(false),
             stop: Signal::default(),
             stage: Cell::new(Stage::Running),
-            listeners: RefCell::default(),
+            listeners: RefCell::new(listeners.into_iter().map(Rc::new).collect()),
             pacer: Signal::default(),
             paused: RefCell::default(),
             is_pass_due: Cell::new(false),
@@ -150,8 +187,8 @@ impl Engine {
     /// After a turn: messages of other cores, wakes, doorbells.
     pub(super) fn after_turn(&self) {
         if self.timed(Lane::exchange) {
-            // There will be more: the inbox takes over and the peers need not ring.
-            self.inbox.set();
+            // There will be more: the poller goes on and the peers need not ring.
+            self.attention.set();
         }
         self.pass_on();
     }
@@ -203,8 +240,8 @@ impl Engine {
     }
 
     fn wake(&self, id: ConnectionId) {
-        if let Some(Some(waker)) = self.wakers.borrow().get(id.index()) {
-            waker.wake_by_ref();
+        if let Some(Some(reach)) = self.reaches.borrow().get(id.index()) {
+            reach.waker.wake_by_ref();
         }
     }
 
@@ -215,18 +252,77 @@ impl Engine {
         self.connection_count.set(self.connection_count.get() + 1);
     }
 
-    /// Remembers how to wake a connection; once, when its task first runs.
-    pub(super) fn set_waker(&self, id: ConnectionId, waker: &Waker) {
-        let mut wakers = self.wakers.borrow_mut();
-        if wakers.len() <= id.index() {
-            wakers.resize(id.index() + 1, None);
+    /// Remembers how to wake a connection, and watches its socket; once, when its task first runs.
+    pub(super) fn watch_connection(
+        &self,
+        id: ConnectionId,
+        socket: BorrowedFd<'_>,
+        waker: &Waker,
+    ) -> io::Result<()> {
+        let mut reaches = self.reaches.borrow_mut();
+        if reaches.len() <= id.index() {
+            reaches.resize_with(id.index() + 1, || None);
         }
-        wakers[id.index()] = Some(waker.clone());
+        reaches[id.index()] = Some(Reach {
+            waker: waker.clone(),
+            is_readable: false,
+            is_ended: false,
+        });
+        self.readiness
+            .watch(socket, Watched::Connection(id.index()))
+    }
+
+    /// Changes what a connection's socket is watched for.
+    pub(super) fn rewatch_connection(
+        &self,
+        id: ConnectionId,
+        socket: BorrowedFd<'_>,
+        interest: Interest,
+    ) -> io::Result<()> {
+        let watched = Watched::Connection(id.index());
+        self.readiness.rewatch(socket, watched, interest)
+    }
+
+    /// Whether a receive would bring something: bytes or the end.
+    pub(super) fn is_readable(&self, id: ConnectionId) -> bool {
+        let reaches = self.reaches.borrow();
+        let reach = reaches[id.index()].as_ref();
+        reach.is_some_and(|reach| reach.is_readable || reach.is_ended)
+    }
+
+    /// Takes note that a receive took all there was.
+    pub(super) fn clear_readable(&self, id: ConnectionId) {
+        if let Some(reach) = &mut self.reaches.borrow_mut()[id.index()] {
+            reach.is_readable = false;
+        }
+    }
+
+    /// Passes on what has happened at a socket.
+    pub(super) fn tell(&self, event: Event) {
+        match event.watched {
+            Watched::Connection(index) => {
+                if let Some(Some(reach)) = self.reaches.borrow_mut().get_mut(index) {
+                    reach.is_readable |= event.is_readable;
+                    reach.is_ended |= event.is_ended;
+                    reach.waker.wake_by_ref();
+                }
+            }
+            Watched::Listener(index) => {
+                if let Some(listener) = self.listeners.borrow().get(index) {
+                    listener.arrival.set();
+                }
+            }
+            Watched::Doorbell => {
+                // All rings, or a bell that stays full would ring no more.
+                let mut rings = [0; 64];
+                while socket::receive(self.doorbell.as_fd(), &mut rings).is_ok_and(|len| len > 0) {}
+            }
+        }
     }
 
     /// Forgets a connection whose socket is about to close.
     pub(super) fn remove_connection(&self, id: ConnectionId) {
-        self.wakers.borrow_mut()[id.index()] = None;
+        self.reaches.borrow_mut()[id.index()] = None;
         {
             let mut lane = self.lane.borrow_mut();
             lane.disconnect(id);
@@ -234,7 +330,7 @@ impl Engine {
         }
         self.connection_count.set(self.connection_count.get() - 1);
         // It may have left work: batches to be given up, values to unpin, a plan to finish.
-        self.inbox.set();
+        self.attention.set();
         self.note_work();
     }
 
@@ -244,8 +340,8 @@ impl Engine {
 
     /// Wakes every connection, to look at the stage.
     fn wake_connections(&self) {
-        for waker in self.wakers.borrow().iter().flatten() {
-            waker.wake_by_ref();
+        for reach in self.reaches.borrow().iter().flatten() {
+            reach.waker.wake_by_ref();
         }
     }
 
@@ -255,11 +351,9 @@ impl Engine {
         self.stage.get()
     }
 
-    /// Keeps a listener, to shut it down when the core stops.
-    pub(super) fn add_listener(&self, listener: Listener) -> Rc<Listener> {
-        let listener = Rc::new(listener);
-        self.listeners.borrow_mut().push(Rc::clone(&listener));
-        listener
+    /// The listeners; none once the core stops.
+    pub(super) fn listeners(&self) -> Vec<Rc<Listener>> {
+        self.listeners.borrow().clone()
     }
 
     /// Goes to a later stage.
@@ -271,9 +365,34 @@ impl Engine {
         // Closing would not do: the runtime may still hold a poll on the descriptor.
         for listener in self.listeners.take() {
             socket::shutdown(listener.socket.as_fd());
+            listener.arrival.set();
         }
         self.wake_connections();
         self.stop.set();
+    }
+
+    // ── tasks ───────────────────────────────────────────────────────────────────────────────────
+
+    /// Starts a task of this core.
+    pub(super) fn spawn(self: &Rc<Self>, task: impl Future<Output = ()> + 'static) {
+        glommio::spawn_local(self.counted(task)).detach();
+    }
+
+    /// Counts how often a future is polled, so that the poller knows whether it is alone.
+    pub(super) fn counted<F: Future>(
+        self: &Rc<Self>,
+        future: F,
+    ) -> impl Future<Output = F::Output> + use<F> {
+        let engine = Rc::clone(self);
+        let mut future = Box::pin(future);
+        std::future::poll_fn(move |context| {
+            engine.poll_count.set(engine.poll_count.get() + 1);
+            future.as_mut().poll(context)
+        })
+    }
+
+    pub(super) fn poll_count(&self) -> u64 {
+        self.poll_count.get()
     }
 
     // ── work and yielding ───────────────────────────────────────────────────────────────────────

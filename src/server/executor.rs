@@ -1,8 +1,8 @@
 //! What one core's thread runs, from its first task to its last.
 //!
 //! ```text
-//!   accept (per listener)   connection (per client)   inbox        wakes on: its doorbell
-//!   guard   while there is work    cron  once a second    background   while there is any    pacer
+//!   poller   looks and sleeps      accept   per listener      connection   per client
+//!   guard    while there is work   cron     once a second     background   while there is any   pacer
 //! ```
 //!
 //! **The guard.** The runtime can put an executor to sleep although a task is runnable: when a
@@ -13,25 +13,18 @@
 //! once-a-second task is as good, so an idle core does not pay for it, and a sleep is never longer
 //! than a fraction of the silence before it. `tests/park.rs` fails without the guard.
 
-use std::os::fd::OwnedFd;
-use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::task::Poll;
 use std::time::Duration;
 
-use futures_io::AsyncRead;
-use glommio::net::TcpStream;
 use glommio::timer::Timer;
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement, PoolPlacement};
 
-use super::accept::{self, Listener};
-use super::connection::ConnectionTask;
-use super::control::Control;
-use super::engine::{Engine, Stage};
+use super::accept;
+use super::engine::{Engine, EngineParts, Stage};
 use super::ticker::Ticker;
-use super::{crash, process, socket};
+use super::{crash, poller, process};
 use crate::lane::{Lane, Options};
 use crate::limits::{GUARD_IDLE_TICKS_MAX, GUARD_RESERVE_FACTORS, STOP_DEADLINE_MS, STOP_POLL_MS};
 use crate::metrics::Sampler;
@@ -41,13 +34,9 @@ const EVERY_SECOND: Duration = Duration::from_secs(1);
 
 /// What a core's thread is given.
 pub(super) struct Seat {
-    pub(super) core: u16,
     pub(super) cpu: usize,
     pub(super) lane: Options,
-    pub(super) listeners: Vec<Listener>,
-    /// The end of its doorbell that listens.
-    pub(super) doorbell: OwnedFd,
-    pub(super) control: Arc<Control>,
+    pub(super) engine: EngineParts,
     pub(super) timing: Timing,
     /// Where it says that it serves.
     pub(super) ready: Sender<u16>,
@@ -76,68 +65,28 @@ pub(super) fn spawn(seat: Seat) -> glommio::Result<ExecutorJoinHandle<()>, ()> {
 }
 
 async fn run(seat: Seat) {
-    crash::set_core(seat.core);
-    let engine = Engine::new(seat.core, seat.control, Lane::new(seat.lane));
-    let doorbell = socket::into_stream(seat.doorbell);
-    let tasks: [Pin<Box<dyn Future<Output = ()>>>; 5] = [
-        Box::pin(answer_doorbell(Rc::clone(&engine), doorbell)),
-        Box::pin(guard(Rc::clone(&engine), seat.timing.guard_timer)),
-        Box::pin(once_a_second(Rc::clone(&engine))),
-        Box::pin(work_in_background(Rc::clone(&engine))),
-        Box::pin(pace(Rc::clone(&engine))),
-    ];
-    for task in tasks {
-        glommio::spawn_local(task).detach();
-    }
-    for listener in seat.listeners {
-        let listener = engine.add_listener(listener);
-        glommio::spawn_local(accept::accept_all(Rc::clone(&engine), listener)).detach();
+    let core = seat.engine.id;
+    crash::set_core(core);
+    let engine = Engine::new(seat.engine, Lane::new(seat.lane));
+    glommio::spawn_local(poller::run(Rc::clone(&engine))).detach();
+    engine.spawn(guard(Rc::clone(&engine), seat.timing.guard_timer));
+    engine.spawn(once_a_second(Rc::clone(&engine)));
+    engine.spawn(work_in_background(Rc::clone(&engine)));
+    engine.spawn(pace(Rc::clone(&engine)));
+    for listener in engine.listeners() {
+        engine.spawn(accept::accept_all(Rc::clone(&engine), listener));
     }
     // Tasks first run in the order they were spawned, so by then all accept and hold what
     // descriptors they keep.
-    glommio::spawn_local(async move {
+    engine.spawn(async move {
         // Nobody listens any more when the start was given up.
-        _ = seat.ready.send(seat.core);
-    })
-    .detach();
-    engine.stop.wait().await;
-    drain(&engine).await;
-}
-
-/// Serves other cores and takes handed connections; sleeps on the doorbell when there is neither.
-async fn answer_doorbell(engine: Rc<Engine>, mut doorbell: TcpStream) {
-    loop {
-        for handed in engine.control.take_mail(engine.id) {
-            ConnectionTask::spawn(&engine, handed);
-        }
-        if engine.control.is_stopping() {
-            engine.enter(Stage::Stopping);
-        }
-        if engine.exchange() {
-            engine.yield_now().await;
-            continue;
-        }
-        if !engine.lane.borrow_mut().arm_doorbell() {
-            continue;
-        }
-        engine.lane.borrow_mut().core_mut().stats.sleeps += 1;
-        rung(&engine, &mut doorbell).await;
-        engine.lane.borrow_mut().disarm_doorbell();
-    }
-}
-
-/// Waits for a ring, or for a task of this core that found messages.
-async fn rung(engine: &Engine, doorbell: &mut TcpStream) {
-    std::future::poll_fn(|context| {
-        let mut rings = [0; 64];
-        match Pin::new(&mut *doorbell).poll_read(context, &mut rings) {
-            // The other ends live as long as the server, so this is a ring; were it an error,
-            // going on would be right too, and the guard's pace.
-            Poll::Ready(_) => Poll::Ready(()),
-            Poll::Pending => engine.inbox.poll(context),
-        }
-    })
-    .await;
+        _ = seat.ready.send(core);
+    });
+    let end = async {
+        engine.stop.wait().await;
+        drain(&engine).await;
+    };
+    engine.counted(end).await;
 }
 
 /// Bounds how long the executor can sleep on its work (see above).

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use super::accept::Listener;
 use super::log;
+use super::signal::Signal;
 use super::socket::{self, Sharing};
 use crate::config::{BindAddress, Config, Settings};
 use crate::error::Error;
@@ -80,6 +81,7 @@ fn open_address(
         of_core.push(Listener {
             socket,
             unix_path: None,
+            arrival: Signal::default(),
         });
     }
     listeners.addresses.push(bound);
@@ -126,6 +128,7 @@ fn open_unix(path: &Path, settings: &Settings) -> Result<Listener, Error> {
     Ok(Listener {
         socket,
         unix_path: Some(path.display().to_string()),
+        arrival: Signal::default(),
     })
 }
 

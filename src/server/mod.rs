@@ -8,9 +8,9 @@
 //!
 //! This folder is the only one that is asynchronous, reads clocks, makes system calls and writes
 //! to a log; everything below is given bytes and time. Files: start and stop (`mod`, `listen`,
-//! `probe`, `host`), what a core runs (`executor`, `engine`, `accept`, `connection`, `signal`,
-//! `ticker`), what cores share (`control`), what works beside them (`preparer`), and the edges to
-//! the system (`socket`, `clock`, `process`, `signals`, `crash`, `log`).
+//! `probe`, `host`), what a core runs (`executor`, `engine`, `poller`, `accept`, `connection`,
+//! `signal`, `ticker`), what cores share (`control`), what works beside them (`preparer`), and the edges to
+//! the system (`socket`, `readiness`, `clock`, `process`, `signals`, `crash`, `log`).
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -30,15 +30,18 @@ mod executor;
 mod host;
 mod listen;
 mod log;
+mod poller;
 mod preparer;
 mod probe;
 mod process;
+mod readiness;
 mod signal;
 mod signals;
 mod socket;
 mod ticker;
 
 use control::Control;
+use engine::EngineParts;
 use executor::{Seat, Timing};
 use preparer::Preparer;
 use signals::EndSignals;
@@ -120,13 +123,18 @@ impl Server {
             .zip(doorbells)
             .enumerate();
         for (core, ((lane, listeners), doorbell)) in seats {
+            let readiness = build::readiness(&doorbell, &listeners)?;
+            let engine = EngineParts {
+                id: u16::try_from(core).expect("limits: a core's number fits 16 bits"),
+                control: Arc::clone(&control),
+                readiness,
+                doorbell,
+                listeners,
+            };
             let seat = Seat {
-                core: u16::try_from(core).expect("limits: a core's number fits 16 bits"),
                 cpu: plan.cpus[core],
                 lane,
-                listeners,
-                doorbell,
-                control: Arc::clone(&control),
+                engine,
                 timing,
                 ready: ready.clone(),
             };

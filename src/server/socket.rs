@@ -6,7 +6,7 @@
 //! siblings by setting SO_REUSEPORT. A second server's first socket asks for the address without
 //! SO_REUSEPORT and is refused by the kernel, at whatever moment it starts.
 //!
-//! Not here: when to accept or receive (`accept`, `connection`), and readiness, which is glommio's.
+//! Not here: when to accept or receive (`accept`, `connection`), and `readiness`.
 #![expect(unsafe_code, reason = "socket calls that std does not offer")]
 
 use std::io;
@@ -184,17 +184,10 @@ pub(crate) fn peer_address(socket: &OwnedFd) -> Option<SocketAddr> {
     address_of(socket, libc::getpeername)
 }
 
-/// Hands a stream socket of any family to the executor of this thread: all that the executor does
-/// with it is poll, receive and send.
-pub(crate) fn into_stream(socket: OwnedFd) -> TcpStream {
+/// Hands a descriptor to the executor of this thread, which polls it for readiness.
+pub(crate) fn into_stream(descriptor: OwnedFd) -> TcpStream {
     // SAFETY: `into_raw_fd` gives up the ownership that the stream takes.
-    unsafe { TcpStream::from_raw_fd(socket.into_raw_fd()) }
-}
-
-/// The descriptor of a stream, for calls that take one.
-pub(crate) fn borrow(stream: &TcpStream) -> BorrowedFd<'_> {
-    // SAFETY: the stream owns the descriptor and outlives the borrow.
-    unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) }
+    unsafe { TcpStream::from_raw_fd(descriptor.into_raw_fd()) }
 }
 
 fn new_socket(family: i32) -> io::Result<OwnedFd> {

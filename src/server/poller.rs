@@ -1,0 +1,96 @@
+//! The task of a core that looks: at its sockets, and at what other cores sent. It also is where
+//! the core sleeps.
+//!
+//! ```text
+//!        ┌───────────── something happened: wake who it is for ◄───────────┐
+//!        ▼                                                                 │
+//!   let the others run ──► exchange ──► has anybody run? ── yes ──► look ──┤
+//!        ▲                                   │ no                          │
+//!        │                                   ▼                             │
+//!        │                     arm the doorbell, sleep in the look ────────┤
+//!        │                                   │ silence                     │
+//!        └───── ready ◄── sleep in the runtime, which knows of timers      │
+//!                                            └─────────────────────────────┘
+//! ```
+//!
+//! **Why not the runtime.** It can do all this, at the price of a poll per receive and of about ten
+//! system calls and one interrupt to every other core for a sleep. A core that shares the work with
+//! others sleeps every few requests, and then that is most of what a request costs (the figures are
+//! in `bench/results/2026-11-21-wakes`). So while a core has work it sleeps here, in one call. After
+//! [`SILENCE_MS`] without any it leaves the sleeping to the runtime, where its timers can wake it.
+//!
+//! **Nobody waits behind a sleep.** The run queue is first in, first out. This task puts itself at
+//! its end; if no other task was polled until it is its turn again, the queue is empty. Only a
+//! socket, a doorbell or a timer can change that, and timers are late by the silence at most.
+//!
+//! **A doorbell is armed only for a sleep**, so that a core that is awake is never woken. Other
+//! threads must ring it: the runtime's own way of waking a task from another thread is not seen in
+//! time by a core that sleeps here.
+
+use std::os::fd::AsFd;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use futures_io::AsyncRead;
+
+use super::connection::ConnectionTask;
+use super::engine::{Engine, Stage};
+use super::readiness::{Events, Look};
+use super::socket;
+use crate::limits::SILENCE_MS;
+
+/// Looks and sleeps until the core ends.
+pub(super) async fn run(engine: Rc<Engine>) {
+    let mut events = Events::new();
+    loop {
+        let polls = engine.poll_count();
+        engine.yield_now().await;
+        read_mail(&engine);
+        let is_busy = engine.exchange() || engine.poll_count() != polls;
+        let may_sleep = !is_busy && engine.lane.borrow_mut().arm_doorbell();
+        let patience_ms = if may_sleep { SILENCE_MS } else { 0 };
+        let look = engine
+            .readiness
+            .look(&mut events, Duration::from_millis(patience_ms));
+        if may_sleep {
+            if look != Look::Found {
+                something(&engine).await;
+            }
+            let mut lane = engine.lane.borrow_mut();
+            lane.disarm_doorbell();
+            lane.core_mut().stats.sleeps += 1;
+        }
+        for event in events.iter() {
+            engine.tell(event);
+        }
+    }
+}
+
+/// Takes connections that other cores handed over, and the order to stop.
+fn read_mail(engine: &Rc<Engine>) {
+    for handed in engine.control.take_mail(engine.id) {
+        ConnectionTask::spawn(engine, handed);
+    }
+    if engine.control.is_stopping() {
+        engine.enter(Stage::Stopping);
+    }
+}
+
+/// Waits, in the runtime, until a look would find something or a task of this core asks for one.
+async fn something(engine: &Engine) {
+    // A stream polls for readiness as soon as it is made. Receiving from a set then fails, which
+    // is fine: that it was tried says that the poll has fired.
+    let Ok(watched) = engine.readiness.as_fd().try_clone_to_owned() else {
+        return; // Out of descriptors: look again instead, a silence at a time.
+    };
+    let mut stream = socket::into_stream(watched);
+    std::future::poll_fn(
+        |context| match Pin::new(&mut stream).poll_read(context, &mut [0]) {
+            Poll::Ready(_) => Poll::Ready(()),
+            Poll::Pending => engine.attention.poll(context),
+        },
+    )
+    .await;
+}
