@@ -128,15 +128,20 @@ impl Links {
         }
     }
 
+    /// Whether nothing came, and nothing waits for room.
+    pub(super) fn are_quiet(&mut self) -> bool {
+        self.peers.iter_mut().flatten().all(|peer| {
+            peer.late.is_empty() && peer.requests_in.is_empty() && peer.completions_in.is_empty()
+        })
+    }
+
     /// Announces that this core is about to sleep. False: there are messages, do not sleep.
     pub(super) fn arm(&mut self) -> bool {
         let bell = &self.bells[usize::from(self.id)];
         bell.0.store(true, Ordering::Relaxed);
         // Pairs with the fence in `take_doorbells`: the bell is armed before the rings are seen.
         fence(Ordering::SeqCst);
-        let is_quiet = self.peers.iter_mut().flatten().all(|peer| {
-            peer.late.is_empty() && peer.requests_in.is_empty() && peer.completions_in.is_empty()
-        });
+        let is_quiet = self.are_quiet();
         if !is_quiet {
             self.disarm();
         }

@@ -289,6 +289,15 @@ impl Lane {
         self.connections[id.index as usize].connection = Some(connection);
     }
 
+    /// Whether [`Lane::exchange`] would find anything to do.
+    pub fn must_exchange(&mut self) -> bool {
+        !self.parts.links.are_quiet()
+            || !self.service.is_idle()
+            || !self.leaving.is_empty()
+            || !self.parts.released.is_empty()
+            || self.unreturned.iter().any(|runs| !runs.is_empty())
+    }
+
     /// Serves other cores' batches and takes what has come back; true if there was anything.
     pub fn exchange(&mut self, now: Now) -> bool {
         let mut is_busy = self.service.pass(&mut self.parts, now);

@@ -78,6 +78,11 @@ impl Service {
         is_busy | self.go_on(parts, now)
     }
 
+    /// Whether the next pass has something to do besides what comes over the rings.
+    pub(super) fn is_idle(&self) -> bool {
+        self.parked.iter().all(|parked| parked.is_stalled)
+    }
+
     fn accept(&mut self, parts: &mut Parts, core: u16, batch: Box<Batch>, now: Now) {
         if !batch.released_runs.is_empty() {
             batch

@@ -176,7 +176,7 @@ impl Engine {
 
     /// Serves other cores and takes what came back; true if anything was done.
     pub(super) fn exchange(&self) -> bool {
-        let has_worked = self.timed(Lane::exchange);
+        let has_worked = self.exchange_if_due();
         if has_worked {
             self.note_work();
         }
@@ -184,9 +184,15 @@ impl Engine {
         has_worked
     }
 
+    /// Nearly always nothing is due, and then the clock is not read either.
+    fn exchange_if_due(&self) -> bool {
+        let is_due = self.lane.borrow_mut().must_exchange();
+        is_due && self.timed(Lane::exchange)
+    }
+
     /// After a turn: messages of other cores, wakes, doorbells.
     pub(super) fn after_turn(&self) {
-        if self.timed(Lane::exchange) {
+        if self.exchange_if_due() {
             // There will be more: the poller goes on and the peers need not ring.
             self.attention.set();
         }
