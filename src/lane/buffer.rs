@@ -18,13 +18,17 @@
 )]
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::collections::VecDeque;
 use std::ptr::NonNull;
 use std::rc::Rc;
 
 use crate::limits::READ_BUFFER_LEN_BYTES;
 
-/// Buffers a core keeps for the next connection that has something to say.
-const POOLED_BUFFER_COUNT_MAX: usize = 64;
+/// Buffers a core keeps for the next connection that has something to say. As many single requests
+/// can be with other cores at a time before a buffer is made for one and thrown away after it.
+const POOLED_BUFFER_COUNT_MAX: usize = 256;
+/// Buffers the pool looks at for one that nobody reads any more.
+const LOOKED_AT_COUNT_MAX: usize = 4;
 
 /// One allocation that requests are received into. Cloning makes another handle to it.
 #[derive(Clone)]
@@ -121,17 +125,28 @@ fn layout_of(len_bytes: usize) -> Layout {
 /// Buffers of the usual size that wait for their next use, or first for the batches that read them.
 #[derive(Default)]
 pub(crate) struct BufferPool {
-    given_back: Vec<Buffer>,
+    /// Oldest first.
+    given_back: VecDeque<Buffer>,
 }
 
 impl BufferPool {
-    /// A buffer of the usual size.
+    /// A buffer of the usual size: the last one given back, which is in the caches, or one of the
+    /// first, which batches are the likeliest to be done with.
     pub(crate) fn take(&mut self) -> Buffer {
         let is_free = |buffer: &Buffer| !buffer.is_pinned();
-        match self.given_back.iter().rposition(is_free) {
-            Some(index) => self.given_back.swap_remove(index),
-            None => Buffer::with_len(READ_BUFFER_LEN_BYTES),
+        if self.given_back.back().is_some_and(is_free)
+            && let Some(last) = self.given_back.pop_back()
+        {
+            return last;
         }
+        for _ in 0..LOOKED_AT_COUNT_MAX {
+            match self.given_back.pop_front() {
+                Some(first) if first.is_pinned() => self.given_back.push_back(first),
+                Some(first) => return first,
+                None => break,
+            }
+        }
+        Buffer::with_len(READ_BUFFER_LEN_BYTES)
     }
 
     /// Gives a buffer back, which may still be pinned; one of unusual size or too many is dropped
@@ -139,7 +154,7 @@ impl BufferPool {
     pub(crate) fn put(&mut self, buffer: Buffer) {
         let is_usual = buffer.len_bytes() == READ_BUFFER_LEN_BYTES;
         if is_usual && self.given_back.len() < POOLED_BUFFER_COUNT_MAX {
-            self.given_back.push(buffer);
+            self.given_back.push_back(buffer);
         }
     }
 }

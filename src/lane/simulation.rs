@@ -144,7 +144,9 @@ impl World {
     }
 
     fn exchange(&mut self, lane: usize) {
-        self.lanes[lane].exchange(NOW);
+        let is_due = self.lanes[lane].must_exchange();
+        let has_worked = self.lanes[lane].exchange(NOW);
+        assert!(is_due || !has_worked, "a core that is told so sleeps on it");
         let mut ready = Vec::new();
         self.lanes[lane].take_ready(&mut ready);
         for client in &mut self.clients {
