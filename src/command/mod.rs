@@ -175,13 +175,25 @@ impl Keys {
 
     /// The indices of the keys among `count` arguments.
     pub fn positions(self, count: usize) -> impl ExactSizeIterator<Item = usize> + Clone {
-        let first = usize::from(self.first);
-        let end = match usize::try_from(self.last) {
-            _ if first == 0 => 0,
+        let end = self.end(count);
+        (usize::from(self.first).min(end)..end).step_by(usize::from(self.step.max(1)))
+    }
+
+    /// The index of key number `key`, from 0, among `count` arguments. (To skip so many positions
+    /// can take as many steps.)
+    #[inline]
+    pub fn position(self, count: usize, key: usize) -> Option<usize> {
+        let position = usize::from(self.first) + key * usize::from(self.step.max(1));
+        (position < self.end(count)).then_some(position)
+    }
+
+    /// The index after that of the last key, and what belongs to it, among `count` arguments.
+    fn end(self, count: usize) -> usize {
+        match usize::try_from(self.last) {
+            _ if self.first == 0 => 0,
             Ok(last) => (last + 1).min(count),
             Err(_) => (count + 1).saturating_sub(usize::from(self.last.unsigned_abs())),
-        };
-        (first..end).step_by(usize::from(self.step.max(1)))
+        }
     }
 }
 

@@ -216,7 +216,12 @@ fn parts_merge_as_the_row_says() {
 
 #[test]
 fn key_positions_follow_the_row_and_the_count() {
-    let positions = |keys: Keys, count| keys.positions(count).collect::<Vec<_>>();
+    let positions = |keys: Keys, count| {
+        let positions: Vec<usize> = keys.positions(count).collect();
+        let one_by_one: Vec<_> = (0..).map_while(|key| keys.position(count, key)).collect();
+        assert_eq!(positions, one_by_one);
+        positions
+    };
     assert_eq!(positions(Keys::NONE, 5), []);
     assert_eq!(positions(Keys::ONE, 2), [1]);
     assert_eq!(positions(Keys::TWO, 4), [1, 2]);

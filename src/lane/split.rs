@@ -63,7 +63,7 @@ impl Split {
     /// Begins as many parts as the turn allows.
     pub(super) fn go_on(mut self: Box<Self>, worker: &mut Worker<'_>) -> Option<Turn> {
         let count = self.arguments.spans.len();
-        for position in self.row.keys.positions(count).skip(self.begun) {
+        while let Some(position) = self.row.keys.position(count, self.begun) {
             if let Some(turn) = worker.obstacle() {
                 worker.connection.progress = Some(Progress::Split(self));
                 return Some(turn);
@@ -176,7 +176,7 @@ impl Split {
             is_read && core.settings.direct_reads && worker.connection.gathers.is_empty();
         let (row, args, fetched) = (self.row, self.arguments.args(), &mut self.fetched);
         let source = || {
-            let position = row.keys.positions(args.len()).nth(*fetched)?;
+            let position = row.keys.position(args.len(), *fetched)?;
             *fetched += 1;
             let (hash, owner) = placement.of(args.get(position));
             Some((owner, hash))
