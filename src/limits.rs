@@ -69,6 +69,15 @@ pub const RESIDENT_FREE_BLOCKS_MAX: usize = 8;
 pub const PREPARED_BLOCKS_MIN: usize = 4;
 /// See [`PREPARED_BLOCKS_MIN`].
 pub const PREPARED_BLOCKS_MAX: usize = RESIDENT_FREE_BLOCKS_MAX;
+/// Log space of a data file, in multiples of the host's memory or `maxmemory`: it is fixed when the
+/// file is made, and costs nothing before it is used.
+pub const FILE_CAPACITY_FACTOR: u64 = 4;
+/// Log space of a data file at most, so that its large values have some, too.
+pub const FILE_LOG_LEN_BYTES_MAX: u64 = 2 << 40;
+/// Address space for large values in a data file at least: for 64 shards or fewer, later.
+pub const FILE_LARGE_LEN_BYTES_MIN: u64 = 128 * GIB as u64;
+/// Address space for large values in a data file at most.
+pub const FILE_LARGE_LEN_BYTES_MAX: u64 = 4 << 40;
 /// Address space of the region: what a slot's 40 bits of 8-byte units can name.
 pub const REGION_LEN_BYTES_MAX: u64 = 1 << 43;
 /// Address space for one shard's large values at least: some values of the greatest length.
@@ -186,6 +195,8 @@ pub const STOP_DEADLINE_MS: u64 = 5_000;
 pub const STOP_POLL_MS: u64 = 5;
 
 const _: () = assert!(BLOCK_LEN_BYTES_MAX.is_power_of_two());
+const _: () =
+    assert!(2 * FILE_LOG_LEN_BYTES_MAX + FILE_LARGE_LEN_BYTES_MAX <= REGION_LEN_BYTES_MAX);
 const _: () = assert!(BLOCK_LEN_BYTES_MIN.is_power_of_two());
 const _: () = assert!(PREPARED_BLOCKS_MIN <= PREPARED_BLOCKS_MAX);
 const _: () = assert!(SEGMENT_LEN_BYTES <= BLOCK_LEN_BYTES_MIN);

@@ -66,7 +66,7 @@ const UNSAFE_FENCE: &[&str] = &[
     "src/lane/buffer.rs",
     "src/lane/fragment.rs",
     "src/lane/ring.rs",
-    "src/region.rs",
+    "src/region/mod.rs",
     "src/server/crash.rs",
     "src/server/probe.rs",
     "src/server/readiness.rs",

@@ -122,7 +122,7 @@ impl Large {
             .take(reserve_bytes)
             .or_else(|| self.extents.take(len_bytes));
         let (offset, reserved_bytes) = taken?;
-        if !self.region.commit(committed_bytes) {
+        if !self.region.commit(offset, committed_bytes) {
             self.extents.give_back(offset, reserved_bytes);
             return None;
         }
@@ -205,7 +205,8 @@ impl Large {
             .next_multiple_of(PAGE_LEN_BYTES)
             .max(run.committed_bytes);
         let added_bytes = wanted_bytes - run.committed_bytes;
-        if added_bytes > 0 && !self.region.commit(added_bytes) {
+        let added_start = run.offset + run.committed_bytes;
+        if added_bytes > 0 && !self.region.commit(added_start, added_bytes) {
             return None;
         }
         run.committed_bytes = wanted_bytes;

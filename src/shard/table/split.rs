@@ -171,7 +171,7 @@ impl Table {
         let at = match self.blocks.iter().position(|block| block.free != 0) {
             Some(at) => at,
             None => {
-                let block = self.region.take_block()?;
+                let block = self.region.take_index_block()?;
                 let count = self.region.block_len_bytes() / SEGMENT_LEN_BYTES as u64;
                 self.blocks.push(IndexBlock {
                     block,
@@ -201,7 +201,7 @@ impl Table {
         let count = self.region.block_len_bytes() / SEGMENT_LEN_BYTES as u64;
         if self.blocks[at].free == (1 << count) - 1 && self.blocks.len() > 1 {
             let block = self.blocks.swap_remove(at);
-            self.region.return_block(block.block);
+            self.region.return_index_block(block.block);
         }
     }
 

@@ -18,13 +18,6 @@
 //! pages only while few others do ([`RESIDENT_FREE_BLOCKS_MAX`]), so that memory the budget no
 //! longer counts is bounded by a constant.
 //!
-//! Taking and returning are rare (one for megabytes of writes), so a small mutex guards the list.
-//!
-//! **Preparing.** The first touch of a huge page makes the kernel clear it: 0.1 ms, and on a virtual
-//! machine whose host has to find the memory first, 5 ms. So that no core waits for that in the
-//! middle of a turn, a thread of its own can keep a few blocks ready
-//! ([`Region::prepare_blocks`]).
-//!
 //! Not here: what a block holds (`shard::log`, `shard::table`), and who may still be reading it
 //! (`epoch`).
 
@@ -33,17 +26,28 @@
     reason = "hands out addresses of one mapping that no Rust type owns"
 )]
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+mod blocks;
+#[expect(dead_code, reason = "the file that needs the rest of it comes next")]
+mod entry;
+#[expect(dead_code, reason = "the file that needs the rest of it comes next")]
+mod plan;
+#[expect(dead_code, reason = "the file that needs the rest of it comes next")]
+mod rounds;
+
+use std::io;
+use std::sync::{Condvar, Mutex};
 
 use crate::atomic::{AtomicU64, CachePadded, Ordering};
 use crate::epoch::Epochs;
 use crate::error::Error;
-use crate::limits::{
-    BLOCK_LEN_BYTES_MAX, BLOCK_LEN_BYTES_MIN, BLOCKS_PER_SHARD_MIN, BLOCKS_PER_SHARD_WANTED,
-    LARGE_SLICE_LEN_BYTES_MIN, PAGE_LEN_BYTES, PREPARED_BLOCKS_MAX, PREPARED_BLOCKS_MIN,
-    REGION_LEN_BYTES_MAX, RESIDENT_FREE_BLOCKS_MAX, SHARD_COUNT_MAX,
-};
-use crate::sys::{self, Reservation};
+use crate::limits::{BLOCK_LEN_BYTES_MAX, BLOCKS_PER_SHARD_MIN, PAGE_LEN_BYTES};
+use crate::sys::Reservation;
+
+use self::blocks::FreeLists;
+use self::plan::Plan;
+
+pub use self::entry::BlockSeal;
+pub use self::rounds::Rounds;
 
 /// What a region is made for.
 #[derive(Clone, Copy, Debug)]
@@ -61,16 +65,15 @@ pub struct Region {
     /// The first byte, aligned to a huge page.
     base: *mut u8,
     block_shift: u32,
-    block_count: u32,
-    large_start: u64,
-    slice_len_bytes: u64,
-    free: Mutex<FreeBlocks>,
+    plan: Plan,
+    free: Mutex<FreeLists>,
     /// Told when a block was taken or preparing is to end.
     taken: Condvar,
     used_bytes: CachePadded<AtomicU64>,
     maxmemory_bytes: AtomicU64,
     epochs: Epochs,
     doors: Box<[CachePadded<Door>]>,
+    rounds: Rounds,
 }
 
 // SAFETY: the pointer is the start of a mapping that lives as long as the region; every use of it
@@ -100,161 +103,98 @@ pub struct Door {
     pub sequence: AtomicU64,
 }
 
-#[derive(Debug)]
-struct FreeBlocks {
-    /// Returned and still backed by pages; used first.
-    resident: Vec<u32>,
-    /// Returned and given back to the kernel.
-    released: Vec<u32>,
-    /// Blocks from here on were never taken.
-    fresh: u32,
-    preparation: Preparation,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Preparation {
-    Idle,
-    Running,
-    /// For good, even if the preparing thread has yet to begin.
-    Stopped,
-}
-
 impl Region {
     /// A region of anonymous memory.
     ///
     /// # Errors
     /// If the budget is too small for the shards, or the kernel refuses the address space.
     pub fn anonymous(options: RegionOptions) -> Result<Self, Error> {
-        let RegionOptions {
-            maxmemory_bytes,
-            shard_count,
-        } = options;
-        if shard_count == 0 || shard_count > SHARD_COUNT_MAX {
-            return Err(Error::ShardCountOutOfRange { shard_count });
-        }
-        let needed_bytes = (shard_count * BLOCKS_PER_SHARD_MIN * BLOCK_LEN_BYTES_MIN) as u64;
-        if maxmemory_bytes < needed_bytes {
-            return Err(Error::MaxmemoryTooSmall {
-                maxmemory_bytes,
-                needed_bytes,
-            });
-        }
-        let plan = Plan::new(maxmemory_bytes, shard_count as u64)?;
+        let plan = Plan::for_memory(options)?;
         let reservation = plan.reserve()?;
         let misaligned = reservation.as_ptr().align_offset(BLOCK_LEN_BYTES_MAX);
         // SAFETY: the plan reserves one alignment more than it uses.
         let base = unsafe { reservation.as_ptr().add(misaligned) };
-        let large_start = plan.block_area_len_bytes();
         // Huge pages pay for blocks that are huge pages; elsewhere they would make the kernel
         // commit memory that the budget does not count.
         let is_huge = plan.block_len_bytes == BLOCK_LEN_BYTES_MAX as u64;
-        reservation.prefer_huge_pages(misaligned, to_usize(large_start), is_huge);
-        let large_len = to_usize(plan.slice_len_bytes * plan.shard_count);
-        reservation.prefer_huge_pages(misaligned + to_usize(large_start), large_len, false);
+        let large_start = to_usize(plan.large_start());
+        reservation.prefer_huge_pages(misaligned, large_start, is_huge);
+        let large_len = to_usize(plan.large_len_bytes);
+        reservation.prefer_huge_pages(misaligned + large_start, large_len, false);
         Ok(Self {
             reservation,
             base,
             block_shift: plan.block_len_bytes.trailing_zeros(),
-            block_count: plan.block_count,
-            large_start,
-            slice_len_bytes: plan.slice_len_bytes,
-            free: Mutex::new(FreeBlocks::default()),
+            plan,
+            free: Mutex::new(FreeLists::new(plan.first_block..plan.block_count, 0..0)),
             taken: Condvar::new(),
             used_bytes: CachePadded(AtomicU64::new(0)),
-            maxmemory_bytes: AtomicU64::new(maxmemory_bytes),
-            epochs: Epochs::new(shard_count),
-            doors: (0..shard_count)
+            maxmemory_bytes: AtomicU64::new(options.maxmemory_bytes),
+            epochs: Epochs::new(options.shard_count),
+            doors: (0..options.shard_count)
                 .map(|_| CachePadded(Door::default()))
                 .collect(),
+            rounds: Rounds::new(options.shard_count, false),
         })
     }
 
-    /// Takes a block, its bytes arbitrary; `None` when the budget or the reservation is used up.
+    /// Whether the region is a file, which a restart finds again.
+    #[inline]
     #[must_use]
-    pub fn take_block(&self) -> Option<BlockIndex> {
-        if !self.charge(self.block_len_bytes()) {
-            return None;
-        }
-        let mut free = self.lock_free();
-        let index = free
-            .resident
-            .pop()
-            .or_else(|| free.pop_untouched(self.block_count));
-        let is_preparing = free.preparation == Preparation::Running;
-        drop(free);
-        if index.is_none() {
-            self.refund(self.block_len_bytes());
-        }
-        if is_preparing {
-            self.taken.notify_one();
-        }
-        index.map(BlockIndex)
+    pub const fn is_durable(&self) -> bool {
+        false
     }
 
-    /// Returns a block that nobody can be reading any more.
-    pub fn return_block(&self, block: BlockIndex) {
-        let mut free = self.lock_free();
-        if free.resident.len() < RESIDENT_FREE_BLOCKS_MAX {
-            free.resident.push(block.0);
-        } else {
-            drop(free);
-            self.release_pages(self.block_start(block), self.block_len_bytes());
-            self.lock_free().released.push(block.0);
-        }
-        self.refund(self.block_len_bytes());
-    }
-
-    /// Keeps some free blocks backed by pages, until [`stop_preparing`](Self::stop_preparing).
-    /// Meant for a thread of its own; without one, blocks get their pages where they are first used.
-    pub fn prepare_blocks(&self) {
-        let mut free = self.lock_free();
-        if free.preparation == Preparation::Idle {
-            free.preparation = Preparation::Running;
-        }
-        while free.preparation == Preparation::Running {
-            let is_wanted = free.resident.len() < self.prepared_wanted()
-                && self.available_bytes() > self.block_len_bytes() * free.resident.len() as u64;
-            let untouched = if is_wanted {
-                free.pop_untouched(self.block_count)
-            } else {
-                None
-            };
-            if let Some(index) = untouched {
-                drop(free);
-                self.touch(BlockIndex(index));
-                free = self.lock_free();
-                free.resident.push(index);
-            } else {
-                free = self
-                    .taken
-                    .wait(free)
-                    .unwrap_or_else(PoisonError::into_inner);
-            }
-        }
-    }
-
-    /// Blocks to keep ready: few in a region that has hardly been used.
-    fn prepared_wanted(&self) -> usize {
-        let used_count = to_usize(self.used_bytes() >> self.block_shift);
-        (used_count / 2).clamp(PREPARED_BLOCKS_MIN, PREPARED_BLOCKS_MAX)
-    }
-
-    /// Lets [`prepare_blocks`](Self::prepare_blocks) return, now or as soon as it is called.
-    pub fn stop_preparing(&self) {
-        self.lock_free().preparation = Preparation::Stopped;
-        self.taken.notify_all();
-    }
-
-    /// Counts `len_bytes`, whole pages of the large area, against the budget. False: over budget.
+    /// What a power loss can no longer take back.
+    #[inline]
     #[must_use]
-    pub fn commit(&self, len_bytes: u64) -> bool {
+    pub const fn rounds(&self) -> &Rounds {
+        &self.rounds
+    }
+
+    /// Runs a round: when this returns, all that was done before it was called is on disk. Returns
+    /// the round's number; 0 in memory.
+    ///
+    /// # Errors
+    /// What the kernel says. What was not synced may be lost then, whatever a later round says.
+    pub fn sync(&self) -> io::Result<u64> {
+        Ok(0)
+    }
+
+    /// Whether the last attempt to take space found the disk full.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        false
+    }
+
+    /// Names the next block of a log: its first byte is position `sequence` times the length of a
+    /// block. Sequences of an owner only grow. In memory nothing is noted.
+    pub fn assign_block(&self, _block: BlockIndex, _owner: u16, _sequence: u64) {}
+
+    /// What the checksums of the records in an assigned block are mixed with.
+    #[must_use]
+    pub fn block_seal(&self, _block: BlockIndex) -> BlockSeal {
+        BlockSeal::new(0, 0, 0)
+    }
+
+    /// The place in its owner's log of an assigned block; 0 in memory.
+    #[must_use]
+    pub fn sequence_of(&self, _block: BlockIndex) -> u64 {
+        0
+    }
+
+    /// Counts whole pages of the large area against the budget and makes sure that the disk has
+    /// room for them. False: over budget, or the disk is full.
+    #[must_use]
+    pub fn commit(&self, offset: u64, len_bytes: u64) -> bool {
+        debug_assert!(self.is_large(offset));
         debug_assert!(len_bytes.is_multiple_of(PAGE_LEN_BYTES));
         self.charge(len_bytes)
     }
 
     /// Gives the pages of a part of the large area back to the kernel and to the budget.
     pub fn uncommit(&self, offset: u64, len_bytes: u64) {
-        assert!(offset >= self.large_start);
+        assert!(self.is_large(offset));
         self.release_pages(offset, len_bytes);
         self.refund(len_bytes);
     }
@@ -305,7 +245,7 @@ impl Region {
     /// The largest budget this region can be given.
     #[must_use]
     pub fn capacity_bytes(&self) -> u64 {
-        self.large_start - self.block_len_bytes()
+        self.plan.large_start() - self.block_len_bytes()
     }
 
     /// Bytes of one block, a power of two.
@@ -317,7 +257,7 @@ impl Region {
     /// Blocks that exist, the unused first included.
     #[must_use]
     pub const fn block_count(&self) -> usize {
-        self.block_count as usize
+        self.plan.block_count as usize
     }
 
     /// Shards the region was made for.
@@ -339,22 +279,22 @@ impl Region {
         reason = "blocks are counted in a u32"
     )]
     pub const fn block_of(&self, offset: u64) -> BlockIndex {
-        debug_assert!(offset < self.large_start);
+        debug_assert!(!self.is_large(offset));
         BlockIndex((offset >> self.block_shift) as u32)
     }
 
     /// Whether `offset` lies in the large area, outside all blocks.
     #[must_use]
     pub const fn is_large(&self, offset: u64) -> bool {
-        offset >= self.large_start
+        offset >= self.plan.large_start() && offset < self.plan.file_len_bytes()
     }
 
     /// Offset and length of the address space for the large values of `shard`.
     #[must_use]
     pub const fn large_slice(&self, shard: u16) -> (u64, u64) {
         (
-            self.large_start + shard as u64 * self.slice_len_bytes,
-            self.slice_len_bytes,
+            self.plan.large_start() + shard as u64 * self.plan.slice_len_bytes,
+            self.plan.slice_len_bytes,
         )
     }
 
@@ -374,7 +314,7 @@ impl Region {
     #[inline]
     #[must_use]
     pub fn address(&self, offset: u64) -> *mut u8 {
-        debug_assert!(offset < self.large_start + self.slice_len_bytes * self.doors.len() as u64);
+        debug_assert!(offset < self.plan.len_bytes());
         // SAFETY: offsets lie within the reservation, checked above and by those who make them.
         unsafe { self.base.add(to_usize(offset)) }
     }
@@ -436,91 +376,6 @@ impl Region {
             unsafe { address.write_volatile(0) };
         }
     }
-
-    fn lock_free(&self) -> MutexGuard<'_, FreeBlocks> {
-        self.free.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl FreeBlocks {
-    /// A block without pages: one given back to the kernel, else one that was never taken.
-    fn pop_untouched(&mut self, block_count: u32) -> Option<u32> {
-        self.released.pop().or_else(|| {
-            (self.fresh < block_count).then(|| {
-                self.fresh += 1;
-                self.fresh - 1
-            })
-        })
-    }
-}
-
-impl Default for FreeBlocks {
-    fn default() -> Self {
-        Self {
-            resident: Vec::new(),
-            released: Vec::new(),
-            fresh: 1,
-            preparation: Preparation::Idle,
-        }
-    }
-}
-
-/// How the reservation is cut.
-struct Plan {
-    block_len_bytes: u64,
-    block_count: u32,
-    slice_len_bytes: u64,
-    shard_count: u64,
-}
-
-impl Plan {
-    fn new(maxmemory_bytes: u64, shard_count: u64) -> Result<Self, Error> {
-        let wanted = maxmemory_bytes / (shard_count * BLOCKS_PER_SHARD_WANTED as u64);
-        let block_len_bytes = previous_power_of_two(wanted.max(1))
-            .clamp(BLOCK_LEN_BYTES_MIN as u64, BLOCK_LEN_BYTES_MAX as u64);
-        // Room for CONFIG SET maxmemory to grow up to the host; one block more is never used.
-        let capacity_bytes = maxmemory_bytes.max(sys::host_memory_bytes());
-        let block_count = (capacity_bytes.div_ceil(BLOCK_LEN_BYTES_MAX as u64) + 1)
-            * (BLOCK_LEN_BYTES_MAX as u64 / block_len_bytes);
-        let block_area_len_bytes = block_count * block_len_bytes;
-        let left_bytes = REGION_LEN_BYTES_MAX.saturating_sub(block_area_len_bytes);
-        let slice_len_bytes = previous_power_of_two(left_bytes / shard_count)
-            .min((4 * capacity_bytes).next_power_of_two())
-            .max(LARGE_SLICE_LEN_BYTES_MIN.min(left_bytes / shard_count));
-        let too_large = Error::MaxmemoryTooLarge {
-            maxmemory_bytes,
-            capacity_bytes: REGION_LEN_BYTES_MAX - shard_count * LARGE_SLICE_LEN_BYTES_MIN,
-        };
-        if slice_len_bytes < LARGE_SLICE_LEN_BYTES_MIN {
-            return Err(too_large);
-        }
-        let Ok(block_count) = u32::try_from(block_count) else {
-            return Err(too_large);
-        };
-        Ok(Self {
-            block_len_bytes,
-            block_count,
-            slice_len_bytes,
-            shard_count,
-        })
-    }
-
-    const fn block_area_len_bytes(&self) -> u64 {
-        self.block_count as u64 * self.block_len_bytes
-    }
-
-    /// Asks for the address space, with one alignment more than is used.
-    fn reserve(&self) -> Result<Reservation, Error> {
-        let len_bytes = self.block_area_len_bytes()
-            + self.slice_len_bytes * self.shard_count
-            + BLOCK_LEN_BYTES_MAX as u64;
-        Reservation::new(to_usize(len_bytes))
-            .map_err(|source| Error::CannotMapRegion { len_bytes, source })
-    }
-}
-
-const fn previous_power_of_two(number: u64) -> u64 {
-    if number == 0 { 0 } else { 1 << number.ilog2() }
 }
 
 /// Offsets are u64 wherever they are stored; a mapping is addressed by usize.
@@ -540,7 +395,7 @@ const _: () = assert!(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits::MIB;
+    use crate::limits::{LARGE_SLICE_LEN_BYTES_MIN, MIB, REGION_LEN_BYTES_MAX, SHARD_COUNT_MAX};
 
     fn region(maxmemory_bytes: usize, shard_count: usize) -> Region {
         Region::anonymous(RegionOptions {
@@ -565,7 +420,7 @@ mod tests {
             blocks.len() as u64 * region.block_len_bytes(),
             region.maxmemory_bytes()
         );
-        assert!(!region.commit(4096));
+        assert!(!region.commit(region.large_slice(0).0, 4096));
         region.return_block(blocks[3]);
         assert_eq!(region.take_block(), Some(blocks[3]));
     }
@@ -619,29 +474,10 @@ mod tests {
         let region = region(8 * MIB, 1);
         let (start, _) = region.large_slice(0);
         assert!(region.is_large(start));
-        assert!(region.commit(8192));
+        assert!(region.commit(start, 8192));
         assert_eq!(region.used_bytes(), 8192);
         region.uncommit(start, 8192);
         assert_eq!(region.used_bytes(), 0);
-    }
-
-    #[test]
-    fn prepared_blocks_are_taken_first_and_replaced() {
-        let region = region(64 * MIB, 1);
-        std::thread::scope(|scope| {
-            let preparer = scope.spawn(|| region.prepare_blocks());
-            let wait_for = |count: usize| {
-                while region.lock_free().resident.len() < count {
-                    std::thread::yield_now();
-                }
-            };
-            wait_for(PREPARED_BLOCKS_MIN);
-            assert_eq!(region.used_bytes(), 0);
-            assert!(region.take_block().is_some());
-            wait_for(PREPARED_BLOCKS_MIN);
-            region.stop_preparing();
-            preparer.join().expect("the preparer ends");
-        });
     }
 
     #[test]
