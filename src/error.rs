@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 
 /// A failure that ends the start of a server or of an embedded shard.
 #[derive(Debug)]
@@ -37,6 +38,15 @@ pub enum Error {
         /// The count asked for.
         shard_count: usize,
     },
+    /// What is stored is not what was stored.
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where in the file, in bytes.
+        offset: u64,
+        /// What is wrong there and what that costs.
+        reason: String,
+    },
     /// An option, a line of the configuration file or a combination of them makes no sense.
     Usage(String),
     /// The options are fine, the host refuses: a port in use, io_uring blocked.
@@ -57,7 +67,7 @@ impl Error {
             | Self::MaxmemoryTooSmall { .. }
             | Self::MaxmemoryTooLarge { .. }
             | Self::ShardCountOutOfRange { .. } => 2,
-            Self::Start(_) | Self::CannotMapRegion { .. } => 1,
+            Self::Start(_) | Self::CannotMapRegion { .. } | Self::Damaged { .. } => 1,
         }
     }
 }
@@ -66,6 +76,15 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Usage(message) | Self::Start(message) => f.write_str(message),
+            Self::Damaged {
+                path,
+                offset,
+                reason,
+            } => write!(
+                f,
+                "{} is damaged at offset {offset}: {reason}",
+                path.display()
+            ),
             Self::CannotMapRegion { len_bytes, source } => write!(
                 f,
                 "cannot reserve {len_bytes} bytes of address space: {source} \

@@ -1,4 +1,5 @@
-//! The edge to the kernel: address space, pages, how much memory there is, how a thread is scheduled.
+//! The edge to the kernel: address space, pages, room in files, how much memory there is, how a thread
+//! is scheduled.
 //!
 //! Everything here is a plain call with plain results; policy lives with the callers.
 
@@ -7,8 +8,9 @@
     reason = "giving pages back to the kernel changes memory under references"
 )]
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 /// A private anonymous reservation: address space whose pages appear when they are first touched.
@@ -87,6 +89,154 @@ pub fn keep_off(cpus: &[usize]) {
     }
     // SAFETY: the call reads as many bytes as it is told. The kernel refuses an empty set.
     let _ = unsafe { libc::sched_setaffinity(0, len_bytes, &raw const allowed) };
+}
+
+/// How a file is seen through a mapping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// What is written to memory is in the file, also if the process is killed at once.
+    Shared,
+    /// What is written to memory stays there; the file is only read.
+    Private,
+}
+
+impl Reservation {
+    /// Puts the first `len_bytes` of a file where the range from `start` was.
+    ///
+    /// # Safety
+    /// 1. No reference into the range is alive, and nothing it holds is needed any more;
+    /// 2. the file is not made shorter as long as the reservation lives.
+    ///
+    /// # Errors
+    /// What `mmap` says.
+    ///
+    /// # Panics
+    /// If the range is not a range of whole pages of this reservation.
+    pub unsafe fn map_file(
+        &self,
+        start: usize,
+        len_bytes: usize,
+        file: &File,
+        sharing: Sharing,
+    ) -> io::Result<()> {
+        let address = self.range(start, len_bytes);
+        let flags = match sharing {
+            Sharing::Shared => libc::MAP_SHARED,
+            Sharing::Private => libc::MAP_PRIVATE | libc::MAP_NORESERVE,
+        };
+        // SAFETY: the range is this reservation's, which unmaps it as a whole when it is dropped; that
+        // nobody uses it is the caller's first duty.
+        let mapped = unsafe {
+            libc::mmap(
+                address.cast(),
+                len_bytes,
+                libc::PROT_READ | libc::PROT_WRITE,
+                flags | libc::MAP_FIXED,
+                file.as_raw_fd(),
+                0,
+            )
+        };
+        if mapped == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        debug_assert_eq!(mapped, address.cast());
+        Ok(())
+    }
+
+    /// Backs a range with pages that can be written without the kernel's help. A kernel that cannot
+    /// (before 5.14) says so.
+    ///
+    /// # Errors
+    /// What `madvise` says.
+    pub fn populate(&self, start: usize, len_bytes: usize) -> io::Result<()> {
+        self.advise(start, len_bytes, libc::MADV_POPULATE_WRITE)
+    }
+
+    /// Reads a range of a mapped file into memory, to be read from there. It is a hint: where it
+    /// fails, reading does the same.
+    pub fn preload(&self, start: usize, len_bytes: usize) {
+        let _ = self.advise(start, len_bytes, libc::MADV_POPULATE_READ);
+    }
+
+    fn advise(&self, start: usize, len_bytes: usize, advice: libc::c_int) -> io::Result<()> {
+        let address = self.range(start, len_bytes);
+        // SAFETY: advice that populates pages changes no byte.
+        match unsafe { libc::madvise(address.cast(), len_bytes, advice) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
+    fn range(&self, start: usize, len_bytes: usize) -> *mut u8 {
+        let end = start.checked_add(len_bytes);
+        assert!(end.is_some_and(|end| end <= self.map.len()));
+        // SAFETY: within the mapping, as just checked.
+        unsafe { self.as_ptr().add(start) }
+    }
+}
+
+/// Makes sure that a range of a file can be written without running out of space. The length of the
+/// file stays as it is.
+///
+/// # Errors
+/// A full disk, an exhausted quota, or a file system that cannot promise this.
+pub fn allocate(file: &File, offset: u64, len_bytes: u64) -> io::Result<()> {
+    fallocate(file, libc::FALLOC_FL_KEEP_SIZE, offset, len_bytes)
+}
+
+/// Gives the disk space of a range of a file back; it reads as zero afterwards.
+///
+/// # Errors
+/// What the file system says.
+pub fn punch(file: &File, offset: u64, len_bytes: u64) -> io::Result<()> {
+    let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+    fallocate(file, mode, offset, len_bytes)
+}
+
+fn fallocate(file: &File, mode: libc::c_int, offset: u64, len_bytes: u64) -> io::Result<()> {
+    let (Ok(offset), Ok(len)) = (i64::try_from(offset), i64::try_from(len_bytes)) else {
+        return Err(io::Error::from_raw_os_error(libc::EFBIG));
+    };
+    loop {
+        // SAFETY: the descriptor is open, the others are plain numbers.
+        if unsafe { libc::fallocate(file.as_raw_fd(), mode, offset, len) } == 0 {
+            return Ok(());
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+}
+
+/// Locks a file for this process, until it is closed; false if another process holds it.
+///
+/// # Errors
+/// If the file system has no locks.
+pub fn try_lock(file: &File) -> io::Result<bool> {
+    // SAFETY: the descriptor is open.
+    if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {
+        return Ok(true);
+    }
+    let error = io::Error::last_os_error();
+    if error.kind() == io::ErrorKind::WouldBlock {
+        return Ok(false);
+    }
+    Err(error)
+}
+
+/// The longest file this process may write, in bytes.
+#[must_use]
+pub fn file_len_limit_bytes() -> u64 {
+    let mut limit = libc::rlimit {
+        rlim_cur: libc::RLIM_INFINITY,
+        rlim_max: libc::RLIM_INFINITY,
+    };
+    // SAFETY: the struct is ours and whole.
+    match unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &raw mut limit) } {
+        0 => limit.rlim_cur,
+        _ => libc::RLIM_INFINITY,
+    }
 }
 
 /// Bytes of memory this process may use: the host's, or the least of its control groups' limits.

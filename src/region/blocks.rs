@@ -10,6 +10,7 @@
 //! middle of a turn, a thread of its own can keep a few blocks ready
 //! ([`Region::prepare_blocks`]).
 
+use std::collections::VecDeque;
 use std::sync::{MutexGuard, PoisonError};
 
 use super::{BlockIndex, Region, to_usize};
@@ -28,7 +29,20 @@ pub(super) struct FreeLists {
     log: FreeBlocks,
     /// Empty in memory, where the index has its blocks from the list of the log.
     index: FreeBlocks,
+    /// Returned blocks of a file, until their return is on disk; in the order of their rounds.
+    pending: VecDeque<Pending>,
     preparation: Preparation,
+    /// Whether something changed since the preparing thread looked.
+    is_rung: bool,
+}
+
+#[derive(Debug)]
+struct Pending {
+    block: u32,
+    /// The round that has its return on disk.
+    round: u64,
+    /// Whether it counts against the budget until then.
+    is_charged: bool,
 }
 
 /// The free blocks of one kind.
@@ -76,34 +90,43 @@ impl Region {
         self.put_back(block, self.index_use());
     }
 
-    /// Keeps some free blocks backed by pages, until [`stop_preparing`](Self::stop_preparing).
-    /// Meant for a thread of its own; without one, blocks get their pages where they are first used.
+    /// Keeps some free blocks backed by pages, and gives those back that are too many, until
+    /// [`stop_preparing`](Self::stop_preparing). Meant for a thread of its own; without one, blocks get
+    /// their pages where they are first used.
     pub fn prepare_blocks(&self) {
         let mut free = self.lock_free();
         if free.preparation == Preparation::Idle {
             free.preparation = Preparation::Running;
         }
         while free.preparation == Preparation::Running {
-            let wanted_count = self.prepared_wanted();
-            let untouched = [Use::Log, Use::Index].into_iter().find_map(|kind| {
-                let list = free.of(kind);
-                let held_bytes = self.block_len_bytes() * list.resident.len() as u64;
-                let is_wanted = list.resident.len() < wanted_count
-                    && self.available_bytes() > held_bytes;
-                let index = is_wanted.then(|| list.pop_untouched()).flatten()?;
-                Some((kind, index))
-            });
-            if let Some((kind, index)) = untouched {
-                drop(free);
-                self.touch(BlockIndex(index));
-                free = self.lock_free();
-                free.of(kind).resident.push(index);
-            } else {
+            let surplus = free.pop_surplus();
+            let wanted = surplus
+                .is_none()
+                .then(|| self.pop_wanted(&mut free))
+                .flatten();
+            let is_done = match (surplus, wanted) {
+                (Some(index), _) => {
+                    drop(free);
+                    self.release_block(Use::Log, index);
+                    true
+                }
+                (None, Some((kind, index))) => {
+                    drop(free);
+                    self.prepare_block(kind, index)
+                }
+                (None, None) => {
+                    drop(free);
+                    false
+                }
+            };
+            free = self.lock_free();
+            if !is_done && !free.is_rung {
                 free = self
                     .taken
                     .wait(free)
                     .unwrap_or_else(PoisonError::into_inner);
             }
+            free.is_rung = false;
         }
     }
 
@@ -133,28 +156,154 @@ impl Region {
         }
         let mut free = self.lock_free();
         let list = free.of(kind);
-        let index = list.resident.pop().or_else(|| list.pop_untouched());
-        let is_preparing = free.preparation == Preparation::Running;
+        let resident = list.resident.pop();
+        let index = resident.or_else(|| list.pop_untouched());
+        self.ring(&mut free);
         drop(free);
-        if index.is_none() {
+        let is_there = match (resident, index) {
+            (Some(_), _) => {
+                self.note_space(true);
+                true
+            }
+            (None, Some(index)) => self.back(kind, index),
+            (None, None) => false,
+        };
+        if !is_there {
             self.refund(self.block_len_bytes());
-        }
-        if is_preparing {
-            self.taken.notify_one();
+            return None;
         }
         index.map(BlockIndex)
     }
 
     fn put_back(&self, block: BlockIndex, kind: Use) {
+        let is_in_file = kind == Use::Log && self.is_durable();
+        if let Some(round) = is_in_file.then(|| self.free_entry(block)).flatten() {
+            self.defer(block, round);
+            return;
+        }
         let mut free = self.lock_free();
         if free.of(kind).resident.len() < RESIDENT_FREE_BLOCKS_MAX {
             free.of(kind).resident.push(block.0);
+            drop(free);
         } else {
             drop(free);
-            self.release_pages(self.block_start(block), self.block_len_bytes());
-            self.lock_free().of(kind).released.push(block.0);
+            self.release_block(kind, block.0);
         }
         self.refund(self.block_len_bytes());
+    }
+
+    /// Keeps a returned block until `round` is durable. A few need not count against the budget
+    /// meanwhile.
+    fn defer(&self, block: BlockIndex, round: u64) {
+        let mut free = self.lock_free();
+        let held_count = free.pending.len() + free.log.resident.len();
+        let is_charged = held_count >= RESIDENT_FREE_BLOCKS_MAX;
+        free.pending.push_back(Pending {
+            block: block.0,
+            round,
+            is_charged,
+        });
+        drop(free);
+        if !is_charged {
+            self.refund(self.block_len_bytes());
+        }
+    }
+
+    /// Makes blocks free whose return is on disk with `round`.
+    pub(super) fn release_pending(&self, round: u64) {
+        let mut free = self.lock_free();
+        let mut charged_count = 0;
+        while free
+            .pending
+            .front()
+            .is_some_and(|pending| pending.round <= round)
+        {
+            let Some(pending) = free.pending.pop_front() else {
+                break;
+            };
+            charged_count += u64::from(pending.is_charged);
+            free.log.resident.push(pending.block);
+        }
+        self.ring(&mut free);
+        let is_prepared = free.preparation == Preparation::Running;
+        drop(free);
+        self.refund(charged_count * self.block_len_bytes());
+        if !is_prepared {
+            self.release_surplus();
+        }
+    }
+
+    fn release_surplus(&self) {
+        loop {
+            let surplus = self.lock_free().pop_surplus();
+            let Some(surplus) = surplus else {
+                return;
+            };
+            self.release_block(Use::Log, surplus);
+        }
+    }
+
+    /// Blocks of a file that was opened: free for use, or when recovery has ended.
+    pub(super) fn set_free_blocks(&self, free: Vec<u32>, freed: Vec<u32>) {
+        let mut lists = self.lock_free();
+        lists.log.fresh = lists.log.end;
+        lists.log.released = free;
+        // The lowest first: what is in use stays together.
+        lists.log.released.reverse();
+        lists.pending = freed
+            .into_iter()
+            .map(|block| Pending {
+                block,
+                round: u64::MAX,
+                is_charged: false,
+            })
+            .collect();
+    }
+
+    /// Tells the preparing thread, if there is one, to look again.
+    fn ring(&self, free: &mut FreeLists) {
+        if free.preparation == Preparation::Running {
+            free.is_rung = true;
+            self.taken.notify_one();
+        }
+    }
+
+    fn pop_wanted(&self, free: &mut FreeLists) -> Option<(Use, u32)> {
+        let wanted_count = self.prepared_wanted();
+        [Use::Log, Use::Index].into_iter().find_map(|kind| {
+            let list = free.of(kind);
+            let held_bytes = self.block_len_bytes() * list.resident.len() as u64;
+            let is_wanted =
+                list.resident.len() < wanted_count && self.available_bytes() > held_bytes;
+            let index = is_wanted.then(|| list.pop_untouched()).flatten()?;
+            Some((kind, index))
+        })
+    }
+
+    /// Makes the kernel back a block that is in nobody's hands. False: there is no room.
+    fn prepare_block(&self, kind: Use, index: u32) -> bool {
+        if !self.back(kind, index) {
+            return false;
+        }
+        self.touch(BlockIndex(index));
+        self.lock_free().of(kind).resident.push(index);
+        true
+    }
+
+    /// Makes sure of room on disk for a block without pages; puts it back if there is none.
+    fn back(&self, kind: Use, index: u32) -> bool {
+        let is_in_file = kind == Use::Log && self.is_durable();
+        let start = self.block_start(BlockIndex(index));
+        let is_there = !is_in_file || self.reserve_space(start, self.block_len_bytes());
+        if !is_there {
+            self.lock_free().of(kind).released.push(index);
+        }
+        is_there
+    }
+
+    fn release_block(&self, kind: Use, index: u32) {
+        self.release_pages(self.block_start(BlockIndex(index)), self.block_len_bytes());
+        self.lock_free().of(kind).released.push(index);
     }
 
     fn lock_free(&self) -> MutexGuard<'_, FreeLists> {
@@ -168,8 +317,16 @@ impl FreeLists {
         Self {
             log: FreeBlocks::new(log),
             index: FreeBlocks::new(index),
+            pending: VecDeque::new(),
             preparation: Preparation::Idle,
+            is_rung: false,
         }
+    }
+
+    /// A block of the log, backed by pages, beyond those that are kept so.
+    fn pop_surplus(&mut self) -> Option<u32> {
+        (self.log.resident.len() > RESIDENT_FREE_BLOCKS_MAX)
+            .then(|| self.log.resident.swap_remove(0))
     }
 
     const fn of(&mut self, kind: Use) -> &mut FreeBlocks {

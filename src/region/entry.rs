@@ -18,6 +18,7 @@
 //! or bytes of a value that look like a record, are never taken for one.
 
 use super::BlockIndex;
+use crate::atomic::{MappedWord, Ordering};
 use crate::limits::SHARD_COUNT_MAX;
 
 /// What an entry says.
@@ -46,6 +47,18 @@ impl Entry {
     const FREE: u64 = 1;
     const USED: u64 = 2;
     const FREED: u64 = 3;
+
+    /// What the mapped word of `block` says; `None` if it is no entry.
+    pub(super) fn load(word: &MappedWord, block: BlockIndex, secret: u64) -> Option<Self> {
+        // Only the owner of a block and, before that, its taker write the word.
+        let stored = u64::from_le(word.load(Ordering::Relaxed));
+        Self::decode(stored, block, secret)
+    }
+
+    /// Makes the mapped word of `block` say this, at once.
+    pub(super) fn store(self, word: &MappedWord, block: BlockIndex, secret: u64) {
+        word.store(self.encode(block, secret).to_le(), Ordering::Release);
+    }
 
     /// The word that stands for this in the entry of `block`.
     pub(super) fn encode(self, block: BlockIndex, secret: u64) -> u64 {

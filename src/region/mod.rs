@@ -27,27 +27,35 @@
 )]
 
 mod blocks;
-#[expect(dead_code, reason = "the file that needs the rest of it comes next")]
+mod census;
+mod durable;
 mod entry;
-#[expect(dead_code, reason = "the file that needs the rest of it comes next")]
+mod file;
 mod plan;
-#[expect(dead_code, reason = "the file that needs the rest of it comes next")]
 mod rounds;
+mod superblock;
 
+use std::fs::File;
 use std::io;
 use std::sync::{Condvar, Mutex};
 
-use crate::atomic::{AtomicU64, CachePadded, Ordering};
+use crate::atomic::{AtomicU64, CachePadded, MappedWord, Ordering, word_at};
 use crate::epoch::Epochs;
 use crate::error::Error;
 use crate::limits::{BLOCK_LEN_BYTES_MAX, BLOCKS_PER_SHARD_MIN, PAGE_LEN_BYTES};
-use crate::sys::Reservation;
+use crate::sys::{Reservation, Sharing};
 
 use self::blocks::FreeLists;
+use self::durable::Durable;
+use self::file::entry_offset;
 use self::plan::Plan;
 
+pub use self::census::{BadEntry, FoundBlock};
+pub use self::durable::FileOptions;
 pub use self::entry::BlockSeal;
+pub use self::file::{Access, Found};
 pub use self::rounds::Rounds;
+pub use self::superblock::Generation;
 
 /// What a region is made for.
 #[derive(Clone, Copy, Debug)]
@@ -74,6 +82,8 @@ pub struct Region {
     epochs: Epochs,
     doors: Box<[CachePadded<Door>]>,
     rounds: Rounds,
+    /// What there is of it with a file.
+    durable: Option<Durable>,
 }
 
 // SAFETY: the pointer is the start of a mapping that lives as long as the region; every use of it
@@ -110,23 +120,30 @@ impl Region {
     /// If the budget is too small for the shards, or the kernel refuses the address space.
     pub fn anonymous(options: RegionOptions) -> Result<Self, Error> {
         let plan = Plan::for_memory(options)?;
+        let region = Self::new(plan, options, false)?;
+        // Huge pages pay for blocks that are huge pages; elsewhere they would make the kernel
+        // commit memory that the budget does not count.
+        let is_huge = plan.block_len_bytes == BLOCK_LEN_BYTES_MAX as u64;
+        region.prefer_huge_pages(0, plan.large_start(), is_huge);
+        region.prefer_huge_pages(plan.large_start(), plan.large_len_bytes, false);
+        Ok(region)
+    }
+
+    /// A region of anonymous memory, of which a file may become a part.
+    fn new(plan: Plan, options: RegionOptions, is_for_file: bool) -> Result<Self, Error> {
         let reservation = plan.reserve()?;
         let misaligned = reservation.as_ptr().align_offset(BLOCK_LEN_BYTES_MAX);
         // SAFETY: the plan reserves one alignment more than it uses.
         let base = unsafe { reservation.as_ptr().add(misaligned) };
-        // Huge pages pay for blocks that are huge pages; elsewhere they would make the kernel
-        // commit memory that the budget does not count.
-        let is_huge = plan.block_len_bytes == BLOCK_LEN_BYTES_MAX as u64;
-        let large_start = to_usize(plan.large_start());
-        reservation.prefer_huge_pages(misaligned, large_start, is_huge);
-        let large_len = to_usize(plan.large_len_bytes);
-        reservation.prefer_huge_pages(misaligned + large_start, large_len, false);
+        let log = plan.first_block..plan.block_count;
+        let first_index_block = plan.first_index_block();
+        let index = first_index_block..first_index_block + plan.index_block_count;
         Ok(Self {
             reservation,
             base,
             block_shift: plan.block_len_bytes.trailing_zeros(),
             plan,
-            free: Mutex::new(FreeLists::new(plan.first_block..plan.block_count, 0..0)),
+            free: Mutex::new(FreeLists::new(log, index)),
             taken: Condvar::new(),
             used_bytes: CachePadded(AtomicU64::new(0)),
             maxmemory_bytes: AtomicU64::new(options.maxmemory_bytes),
@@ -134,7 +151,8 @@ impl Region {
             doors: (0..options.shard_count)
                 .map(|_| CachePadded(Door::default()))
                 .collect(),
-            rounds: Rounds::new(options.shard_count, false),
+            rounds: Rounds::new(options.shard_count, is_for_file),
+            durable: None,
         })
     }
 
@@ -142,7 +160,7 @@ impl Region {
     #[inline]
     #[must_use]
     pub const fn is_durable(&self) -> bool {
-        false
+        self.durable.is_some()
     }
 
     /// What a power loss can no longer take back.
@@ -152,44 +170,20 @@ impl Region {
         &self.rounds
     }
 
-    /// Runs a round: when this returns, all that was done before it was called is on disk. Returns
-    /// the round's number; 0 in memory.
-    ///
-    /// # Errors
-    /// What the kernel says. What was not synced may be lost then, whatever a later round says.
-    pub fn sync(&self) -> io::Result<u64> {
-        Ok(0)
-    }
-
-    /// Whether the last attempt to take space found the disk full.
-    #[must_use]
-    pub fn is_disk_full(&self) -> bool {
-        false
-    }
-
-    /// Names the next block of a log: its first byte is position `sequence` times the length of a
-    /// block. Sequences of an owner only grow. In memory nothing is noted.
-    pub fn assign_block(&self, _block: BlockIndex, _owner: u16, _sequence: u64) {}
-
-    /// What the checksums of the records in an assigned block are mixed with.
-    #[must_use]
-    pub fn block_seal(&self, _block: BlockIndex) -> BlockSeal {
-        BlockSeal::new(0, 0, 0)
-    }
-
-    /// The place in its owner's log of an assigned block; 0 in memory.
-    #[must_use]
-    pub fn sequence_of(&self, _block: BlockIndex) -> u64 {
-        0
-    }
-
     /// Counts whole pages of the large area against the budget and makes sure that the disk has
     /// room for them. False: over budget, or the disk is full.
     #[must_use]
     pub fn commit(&self, offset: u64, len_bytes: u64) -> bool {
         debug_assert!(self.is_large(offset));
         debug_assert!(len_bytes.is_multiple_of(PAGE_LEN_BYTES));
-        self.charge(len_bytes)
+        if !self.charge(len_bytes) {
+            return false;
+        }
+        let is_there = self.reserve_space(offset, len_bytes);
+        if !is_there {
+            self.refund(len_bytes);
+        }
+        is_there
     }
 
     /// Gives the pages of a part of the large area back to the kernel and to the budget.
@@ -360,16 +354,69 @@ impl Region {
         debug_assert!(before >= len_bytes);
     }
 
+    /// Counts what was there before the budget was asked.
+    fn charge_found(&self, len_bytes: u64) {
+        self.used_bytes.0.fetch_add(len_bytes, Ordering::Relaxed);
+    }
+
+    /// Gives the pages of returned blocks and freed runs back; they read as zero afterwards.
     fn release_pages(&self, offset: u64, len_bytes: u64) {
-        let misaligned = self.base.addr() - self.reservation.as_ptr().addr();
-        let start = misaligned + to_usize(offset);
+        let is_in_file = self.is_durable() && offset < self.plan.file_len_bytes();
+        if is_in_file {
+            if !self.punch(offset, len_bytes) {
+                // SAFETY: as below, and the room on disk is there: it could not be given back.
+                unsafe { self.address(offset).write_bytes(0, to_usize(len_bytes)) };
+            }
+            return;
+        }
+        let start = self.reservation_offset(offset);
         // SAFETY: called for returned blocks and freed runs only, which nobody can be reading.
         unsafe { self.reservation.release(start, to_usize(len_bytes)) };
+    }
+
+    /// Where an offset of the region is in the reservation.
+    fn reservation_offset(&self, offset: u64) -> usize {
+        self.base.addr() - self.reservation.as_ptr().addr() + to_usize(offset)
+    }
+
+    fn prefer_huge_pages(&self, offset: u64, len_bytes: u64, prefer: bool) {
+        let start = self.reservation_offset(offset);
+        self.reservation
+            .prefer_huge_pages(start, to_usize(len_bytes), prefer);
+    }
+
+    /// Makes the file a part of the region: all but the blocks of the index.
+    fn map_file(&self, file: &File, sharing: Sharing) -> io::Result<()> {
+        let len_bytes = to_usize(self.plan.file_len_bytes());
+        // SAFETY:
+        // 1. the region is new, so nobody knows an address of it;
+        // 2. the file is locked, so no process that respects the lock makes it shorter.
+        unsafe {
+            self.reservation
+                .map_file(self.reservation_offset(0), len_bytes, file, sharing)
+        }
+    }
+
+    /// The word in the file that says whose a block is.
+    fn entry_word(&self, block: BlockIndex) -> &MappedWord {
+        assert!(block.0 < self.plan.block_count);
+        let address = self.address(entry_offset(block)).cast();
+        // SAFETY: in the header, which is mapped as long as the region lives, aligned because the
+        // offset is a multiple of eight, and written by no other means once the file is complete.
+        unsafe { word_at(address) }
     }
 
     /// Makes the kernel back a block that is in nobody's hands.
     fn touch(&self, block: BlockIndex) {
         let start = self.block_start(block);
+        if self.is_durable() && start < self.plan.large_start() {
+            let len_bytes = to_usize(self.block_len_bytes());
+            // Where the kernel cannot, the block's pages come with its first use.
+            let _ = self
+                .reservation
+                .populate(self.reservation_offset(start), len_bytes);
+            return;
+        }
         for page in 0..self.block_len_bytes() / PAGE_LEN_BYTES {
             let address = self.address(start + page * PAGE_LEN_BYTES);
             // SAFETY: within the block, which was taken off the list of free ones.

@@ -104,6 +104,17 @@ pub(super) struct Vectors {
     waiting: Option<(u64, Vec<u64>)>,
 }
 
+impl Vectors {
+    /// Of logs without open transactions.
+    pub(super) const fn settled_at(synced: Vec<u64>, settled: Vec<u64>) -> Self {
+        Self {
+            synced,
+            settled,
+            waiting: None,
+        }
+    }
+}
+
 impl Rounds {
     /// Rounds for `shard_count` shards and as many lanes. If not `is_counting`, everything is as
     /// durable as it will ever be.
@@ -135,6 +146,21 @@ impl Rounds {
             shard.0.position.store(synced, Ordering::Relaxed);
             shard.0.synced_position.store(synced, Ordering::Relaxed);
             shard.0.settled_position.store(settled, Ordering::Relaxed);
+        }
+    }
+
+    /// What the shards have published.
+    pub(super) fn positions(&self) -> Vec<u64> {
+        let words = self.shards.iter();
+        words
+            .map(|words| words.0.position.load(Ordering::Acquire))
+            .collect()
+    }
+
+    /// Sets all positions, before any shard publishes.
+    pub(super) fn begin_all_at(&self, position: u64) {
+        for words in &self.shards {
+            words.0.position.store(position, Ordering::Release);
         }
     }
 
