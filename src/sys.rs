@@ -10,6 +10,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
@@ -206,6 +207,25 @@ fn fallocate(file: &File, mode: libc::c_int, offset: u64, len_bytes: u64) -> io:
         if error.kind() != io::ErrorKind::Interrupted {
             return Err(error);
         }
+    }
+}
+
+/// The next range of a file, from an offset on, that may hold something else than zeros; `None` if
+/// nothing does.
+///
+/// # Errors
+/// What `lseek` says.
+pub fn next_data(file: &File, offset: u64) -> io::Result<Option<Range<u64>>> {
+    let seek = |from: u64, whence: libc::c_int| -> io::Result<u64> {
+        let from = i64::try_from(from).map_err(io::Error::other)?;
+        // SAFETY: the descriptor is open, the others are plain numbers.
+        let found = unsafe { libc::lseek(file.as_raw_fd(), from, whence) };
+        u64::try_from(found).map_err(|_| io::Error::last_os_error())
+    };
+    match seek(offset, libc::SEEK_DATA) {
+        Ok(start) => Ok(Some(start..seek(start, libc::SEEK_HOLE)?)),
+        Err(error) if error.raw_os_error() == Some(libc::ENXIO) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -10,6 +10,7 @@
 )]
 
 pub(crate) mod client;
+pub(crate) mod images;
 pub(crate) mod linearizable;
 pub(crate) mod malformed;
 pub(crate) mod process;
