@@ -31,6 +31,8 @@ mod census;
 mod durable;
 mod entry;
 mod file;
+#[cfg(all(test, loom))]
+mod loom_tests;
 mod plan;
 mod rounds;
 mod superblock;
