@@ -116,7 +116,7 @@ impl BlockSeal {
     }
 }
 
-/// The finalizer of splitmix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators,
+/// One step of splitmix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators,
 /// 2014, in the variant of Vigna's splitmix64.c): each bit of the input changes half of the output.
 const fn mix(number: u64) -> u64 {
     let number = number.wrapping_add(0x9e37_79b9_7f4a_7c15);

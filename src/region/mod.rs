@@ -15,8 +15,17 @@
 //! **Budget.** Bytes of blocks taken plus bytes committed to large values never pass `maxmemory`;
 //! a take or a commit that would pass it fails. The budget may change while the server runs; when
 //! it drops below what is used, takes fail until enough was given back. A returned block keeps its
-//! pages only while few others do ([`RESIDENT_FREE_BLOCKS_MAX`]), so that memory the budget no
+//! pages only while few others do (`RESIDENT_FREE_BLOCKS_MAX`), so that memory the budget no
 //! longer counts is bounded by a constant.
+//!
+//! **Two backings, one code.** Without a file all of this is anonymous memory. With one, the blocks of
+//! the log and the large values are a file, mapped at the same offsets, and the index has anonymous
+//! blocks behind them (`plan`). Whoever uses the region asks [`Region::is_durable`] only where it has
+//! more to do: naming blocks, sealing records, publishing positions, waiting for rounds. In memory
+//! those calls do nothing and need no file.
+//!
+//! **Room on disk** is reserved before it is used, a block's when it is taken and a large value's when
+//! it is committed. So a full disk is a failed take, and never a signal.
 //!
 //! Not here: what a block holds (`shard::log`, `shard::table`), and who may still be reading it
 //! (`epoch`).

@@ -19,9 +19,10 @@ use super::Random;
 /// What a disk writes at once, in bytes.
 pub(crate) const SECTOR_LEN_BYTES: u64 = 512;
 
-type Sector = [u8; SECTOR_LEN_BYTES as usize];
+type Sector = [u8; 512];
 
-const ZEROS: Sector = [0; SECTOR_LEN_BYTES as usize];
+const ZEROS: Sector = [0; 512];
+const _: () = assert!(ZEROS.len() as u64 == SECTOR_LEN_BYTES);
 /// Sectors read at a time.
 const CHUNK_LEN_BYTES: u64 = 2048 * SECTOR_LEN_BYTES;
 
@@ -161,5 +162,51 @@ impl Taste {
         } else {
             usize::try_from(random.next() % count as u64).expect("below the count")
         }
+    }
+}
+
+/// Bytes in a line of a file as text.
+const LINE_LEN_BYTES: usize = 32;
+
+/// A sparse file as text: its length, then lines of an offset and the bytes there; what no line
+/// mentions is zero. Lines that begin with `#` say what is meant.
+pub(crate) fn to_text(path: &Path) -> String {
+    use std::fmt::Write;
+
+    let file = File::open(path).expect("the file");
+    let len_bytes = file.metadata().expect("an open file").len();
+    let mut text = format!("length {len_bytes}\n");
+    let mut offset = 0;
+    while let Some(range) = sys::next_data(&file, offset).expect("an open file") {
+        offset = range.end;
+        for start in range.step_by(LINE_LEN_BYTES) {
+            let mut line = [0; LINE_LEN_BYTES];
+            file.read_exact_at(&mut line, start).expect("whole lines");
+            if line.iter().any(|&byte| byte != 0) {
+                let hex: String = line.iter().map(|byte| format!("{byte:02x}")).collect();
+                writeln!(text, "{start:x} {hex}").expect("memory");
+            }
+        }
+    }
+    text
+}
+
+/// Makes the file that [`to_text`] has told of.
+pub(crate) fn from_text(text: &str, path: &Path) {
+    let file = File::create(path).expect("a writable folder");
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let (first, second) = line.split_once(' ').expect("two words");
+        if first == "length" {
+            let len_bytes = second.parse().expect("a number");
+            file.set_len(len_bytes).expect("a sparse file");
+            continue;
+        }
+        let offset = u64::from_str_radix(first, 16).expect("an offset");
+        let digits: Vec<char> = second.chars().collect();
+        let bytes: Vec<u8> = digits
+            .chunks_exact(2)
+            .map(|pair| u8::from_str_radix(&pair.iter().collect::<String>(), 16).expect("digits"))
+            .collect();
+        file.write_all_at(&bytes, offset).expect("room on disk");
     }
 }
