@@ -269,23 +269,6 @@ fn index_blocks_are_not_in_the_file() {
 }
 
 #[test]
-fn large_values_take_room_on_disk_and_give_it_back() {
-    use std::os::unix::fs::MetadataExt;
-
-    let store = Store::new();
-    let (region, _) = store.serve();
-    let blocks = || fs::metadata(store.path()).expect("made").blocks();
-    let before = blocks();
-    let (offset, _) = region.large_slice(1);
-    assert!(region.commit(offset, MIB as u64));
-    assert!(blocks() >= before + MIB as u64 / 512);
-    store.write(offset, b"value");
-    region.uncommit(offset, MIB as u64);
-    assert!(blocks() < before + MIB as u64 / 512);
-    assert_eq!(store.byte(offset), 0);
-}
-
-#[test]
 fn another_number_of_shards_begins_a_generation() {
     let store = Store::new();
     let (region, _) = store.serve();

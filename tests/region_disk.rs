@@ -1,0 +1,147 @@
+//! Room on disk: taken before it is used, given back when it is not, and refused when there is none.
+//!
+//! Method: the file's blocks as the file system counts them, and a disk of three MiB of its own where
+//! the system lets an ordinary user mount one.
+
+mod common;
+
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use common::process::Folder;
+use coremap::limits::{KIB, MIB};
+use coremap::region::{Access, FileOptions, Region, RegionOptions};
+
+const BLOCK_LEN_BYTES: u64 = 256 * KIB as u64;
+
+/// A region in a small file.
+fn serve(folder: &Path) -> Region {
+    let region = RegionOptions {
+        maxmemory_bytes: 4 * MIB as u64,
+        shard_count: 2,
+    };
+    let options = FileOptions {
+        capacity_bytes: Some(4 * MIB as u64),
+        ..FileOptions::new(region, Access::Serve)
+    };
+    let (region, _) = Region::open(folder, options).expect("room for a header");
+    region.finish_recovery().expect("a disk in order");
+    region
+}
+
+/// What the data file takes of its disk.
+fn room_bytes(folder: &Path) -> u64 {
+    let found = fs::metadata(folder.join("coremap.data")).expect("made");
+    found.blocks() * 512
+}
+
+#[test]
+fn large_values_take_room_on_disk_and_give_it_back() {
+    let folder = Folder::new();
+    let region = serve(folder.path());
+    let before = room_bytes(folder.path());
+    let (offset, _) = region.large_slice(1);
+    assert!(region.commit(offset, MIB as u64));
+    assert!(room_bytes(folder.path()) >= before + MIB as u64);
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(folder.path().join("coremap.data"))
+        .expect("made");
+    file.write_all_at(b"value", offset).expect("writable");
+    region.uncommit(offset, MIB as u64);
+    assert!(room_bytes(folder.path()) < before + MIB as u64);
+    let mut byte = [1];
+    file.read_exact_at(&mut byte, offset).expect("readable");
+    assert_eq!(byte, [0]);
+}
+
+/// Runs a test of this file once more, alone, with a disk of three MiB mounted where it says.
+fn on_a_small_disk(test: &str) {
+    let folder = Folder::new();
+    let script = "mount -t tmpfs -o size=3m tmpfs \"$SMALL_DISK\" && exec \"$0\" --exact \"$1\"";
+    let program = std::env::current_exe().expect("this test has a file");
+    let output = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--mount", "sh", "-c", script])
+        .arg(program)
+        .arg(test)
+        .env("SMALL_DISK", folder.path())
+        .output();
+    let Ok(output) = output else {
+        return common::skip_because("unshare is not installed");
+    };
+    let text = String::from_utf8_lossy(&output.stdout);
+    let reason = String::from_utf8_lossy(&output.stderr);
+    if !text.contains("running 1 test") {
+        return common::skip_because(&format!("no disk can be mounted here: {reason}"));
+    }
+    assert!(output.status.success(), "{text}{reason}");
+}
+
+#[test]
+fn a_full_disk_fails_takes_and_commits_and_heals_when_room_comes_back() {
+    let Some(disk) = std::env::var_os("SMALL_DISK") else {
+        return on_a_small_disk(
+            "a_full_disk_fails_takes_and_commits_and_heals_when_room_comes_back",
+        );
+    };
+    let disk = PathBuf::from(disk);
+    let ballast = disk.join("ballast");
+    fs::write(&ballast, vec![1; MIB]).expect("room for one MiB");
+    let region = serve(&disk);
+    let mut taken: Vec<_> = std::iter::from_fn(|| region.take_block()).collect();
+    assert!(region.is_disk_full());
+    assert!(region.available_bytes() > 0, "it is not the budget");
+    let used_bytes = region.used_bytes();
+    let (large, _) = region.large_slice(0);
+    assert!(!region.commit(large, MIB as u64));
+    assert_eq!(region.used_bytes(), used_bytes, "a failure costs nothing");
+    for (index, block) in taken.iter().enumerate() {
+        region.assign_block(*block, 0, index as u64 + 1);
+    }
+    region.sync().expect("what is there can be synced");
+    fs::remove_file(&ballast).expect("it is there");
+    let more: Vec<_> = std::iter::from_fn(|| region.take_block()).take(3).collect();
+    assert_eq!(more.len(), 3);
+    assert!(!region.is_disk_full());
+    taken.extend(more);
+    while region.take_block().is_some() {}
+    region.return_block(taken[0]);
+    assert!(
+        region.take_block().is_none(),
+        "its return is not yet on disk"
+    );
+    region.sync().expect("a disk in order");
+    assert!(region.take_block().is_some());
+    assert!(!region.is_disk_full());
+}
+
+#[test]
+fn prepared_blocks_of_a_file_have_room_on_disk_and_surplus_ones_give_it_back() {
+    let folder = Folder::new();
+    let region = serve(folder.path());
+    let room = || room_bytes(folder.path());
+    let before = room();
+    std::thread::scope(|scope| {
+        let preparer = scope.spawn(|| region.prepare_blocks());
+        while room() < before + 4 * BLOCK_LEN_BYTES {
+            std::thread::yield_now();
+        }
+        assert_eq!(region.used_bytes(), 0);
+        let taken: Vec<_> = std::iter::from_fn(|| region.take_block()).collect();
+        for (index, block) in taken.iter().enumerate() {
+            region.assign_block(*block, 0, index as u64 + 1);
+            region.return_block(*block);
+        }
+        assert!(taken.len() > 8);
+        region.sync().expect("a disk in order");
+        // Eight are kept, and what the file system needs for itself.
+        while room() > before + 9 * BLOCK_LEN_BYTES {
+            std::thread::yield_now();
+        }
+        region.stop_preparing();
+        preparer.join().expect("the preparer ends");
+    });
+}
