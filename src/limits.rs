@@ -94,6 +94,11 @@ pub const RECORDS_PER_BLOCK_MIN: usize = 8;
 pub const LOG_SLACK_PERCENT_DEFAULT: u32 = 25;
 /// Dead blocks the log tolerates beyond the percentage, so that a small shard need not compact.
 pub const LOG_SLACK_BLOCKS: u64 = 8;
+/// Part of the live bytes that graves (`shard::stream`) may be before the oldest blocks are compacted
+/// for their sake.
+pub const GRAVES_DIVISOR: u64 = 8;
+/// Blocks of graves tolerated beyond that.
+pub const GRAVES_TOLERATED_BLOCKS: u64 = 2;
 /// Work one write may do for compaction at once, in nanoseconds as `compact` estimates them.
 pub const COMPACTION_STEP_NS_MAX: u64 = 500_000;
 /// Bytes of what waits in limbo that one write frees on its way: one block, or a part of a run.

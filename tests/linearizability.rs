@@ -137,7 +137,7 @@ impl Owner {
         let key = self.shard.key(&name);
         match self.random.below(6) {
             0 => {
-                self.shard.remove(key, 0);
+                self.shard.remove(key, 0).expect("in memory");
                 (self.groups[group][index], self.expired[group][index]) = (None, None);
             }
             1 => {
@@ -187,7 +187,7 @@ impl Owner {
                 let stored = self.shard.store(key, &[7; 100], Attributes::default(), 0);
                 stored.expect("enough memory");
             } else {
-                self.shard.remove(key, 0);
+                self.shard.remove(key, 0).expect("in memory");
             }
         }
         self.crowd_at += CROWD_STEP_COUNT;
@@ -200,7 +200,7 @@ impl Owner {
 
     fn flush(&mut self) {
         let began_ns = moment_ns(self.began);
-        self.shard.clear();
+        self.shard.clear().expect("in memory");
         self.groups = [[None; 2]; GROUP_COUNT];
         self.expired = [[None; 2]; SINGLE_GROUP_COUNT];
         (0..GROUP_COUNT).for_each(|group| self.note(group, began_ns));

@@ -144,7 +144,7 @@ fn run(workload: Workload) {
             run.compare_all();
         }
         if operation % workload.clear_every == workload.clear_every - 1 {
-            run.shard.clear();
+            run.shard.clear().expect("in memory");
             run.model.entries.clear();
         }
     }
@@ -254,7 +254,7 @@ impl Run {
 
     fn remove(&mut self, key: &[u8]) {
         let removed = self.shard.remove(self.shard.key(key), self.now_ms);
-        assert_eq!(removed, self.model.live(key, self.now_ms).is_some());
+        assert_eq!(removed, Ok(self.model.live(key, self.now_ms).is_some()));
         self.model.entries.remove(key);
     }
 

@@ -108,7 +108,7 @@ fn store_new(bencher: Bencher<'_, '_>, case: Case) {
     let remove_last = |bench: &mut Bench, from: u64| {
         if let Some(last) = from.checked_sub(bench.count) {
             bench.each(bench.absent(last), |shard, key| {
-                assert!(shard.remove(key, NOW_MS));
+                assert_eq!(shard.remove(key, NOW_MS), Ok(true));
             });
         }
     };
@@ -130,7 +130,7 @@ fn remove(bencher: Bencher<'_, '_>, case: Case) {
     };
     measure(bencher, case, store_last, |bench, from| {
         bench.each(bench.there(from), |shard, key| {
-            assert!(shard.remove(key, NOW_MS));
+            assert_eq!(shard.remove(key, NOW_MS), Ok(true));
         });
     });
 }

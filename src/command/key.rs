@@ -12,7 +12,7 @@ mod expire;
 mod tests;
 
 use crate::resp::{Args, Reply};
-use crate::shard::Value;
+use crate::shard::{OutOfMemory, Value};
 
 use super::ahead::KeysAhead;
 use super::direct::{Lookup, reading};
@@ -111,19 +111,25 @@ const fn on_two(name: &'static str, arity: i16, flags: Flags, run: ShardRun) -> 
 fn del(context: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Status {
     let now_ms = context.now.ms();
     let first = routed_key(context, args);
-    if args.len() == 2 {
-        reply.count(u64::from(context.shard.remove(first, now_ms)));
-        return Status::Done;
-    }
-    context.shard.begin_publish();
+    let removed = if args.len() == 2 {
+        context.shard.remove(first, now_ms).map(u64::from)
+    } else {
+        context.shard.begin_publish();
+        let removed = remove_all(context, args);
+        context.shard.end_publish();
+        removed
+    };
+    let replied = removed.map(|count| reply.count(count));
+    answer(replied.map_err(Refusal::from), reply)
+}
+
+fn remove_all(context: &mut Context<'_>, args: Args<'_>) -> Result<u64, OutOfMemory> {
     let mut count = 0;
     let mut keys = KeysAhead::new(args, 1);
     while let Some((_, key)) = keys.next(context) {
-        count += u64::from(context.shard.remove(key, now_ms));
+        count += u64::from(context.shard.remove(key, context.now.ms())?);
     }
-    context.shard.end_publish();
-    reply.count(count);
-    Status::Done
+    Ok(count)
 }
 
 fn exists(lookup: &mut impl Lookup, args: Args<'_>, reply: &mut Reply<'_>) -> Status {

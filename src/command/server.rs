@@ -6,6 +6,7 @@
 
 use crate::resp::{Args, Reply};
 
+use super::refusal::{Refusal, answer};
 use super::{Context, Flags, Merge, Row, Run, Scope, SessionContext, Status, reply_help};
 
 pub(super) const ROWS: &[Row] = &[
@@ -127,9 +128,8 @@ fn flush(context: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> St
         reply.error("ERR syntax error");
         return Status::Done;
     }
-    context.shard.clear();
-    reply.ok();
-    Status::Done
+    let cleared = context.shard.clear().map(|()| reply.ok());
+    answer(cleared.map_err(Refusal::from), reply)
 }
 
 fn time(context: &mut SessionContext<'_>, _: Args<'_>, reply: &mut Reply<'_>) {

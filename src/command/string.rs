@@ -241,7 +241,10 @@ fn set_with_options(
         _ => deadline_ms,
     };
     if expires_at_ms.is_some_and(|deadline_ms| deadline_ms <= now_ms) {
-        context.shard.remove(key, now_ms);
+        if let Err(error) = context.shard.remove(key, now_ms) {
+            replied.undo(context, reply);
+            return Err(error.into());
+        }
     } else {
         let attributes = Attributes {
             expires_at_ms,
@@ -344,8 +347,12 @@ fn getset(context: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> S
 
 fn getdel(context: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Status {
     let key = routed_key(context, args);
-    if reply_value(context, key, reply).is_found {
-        context.shard.remove(key, context.now.ms());
+    let replied = reply_value(context, key, reply);
+    if replied.is_found
+        && let Err(error) = context.shard.remove(key, context.now.ms())
+    {
+        replied.undo(context, reply);
+        return answer(Err(error.into()), reply);
     }
     Status::Done
 }
@@ -374,7 +381,7 @@ fn read_and_expire(
     let deadline_ms = deadline?;
     let changed = match (expiry, deadline_ms) {
         (Expiry::None, _) => Ok(true),
-        (_, Some(deadline_ms)) if deadline_ms <= now_ms => Ok(context.shard.remove(key, now_ms)),
+        (_, Some(deadline_ms)) if deadline_ms <= now_ms => context.shard.remove(key, now_ms),
         _ if deadline_ms == replied.expires_at_ms => Ok(true),
         _ => context.shard.set_expiry(key, deadline_ms, now_ms),
     };
@@ -467,7 +474,8 @@ fn store_new_pairs(shard: &mut Shard, args: Args<'_>, now_ms: u64) -> Result<(),
         let stored = shard.store(shard.key(bytes), value, Attributes::default(), now_ms);
         if let Err(error) = stored {
             for (bytes, _) in pairs(args).take(stored_count) {
-                shard.remove(shard.key(bytes), now_ms);
+                // Room for this is kept; without any, the pairs stored so far stay.
+                let _ = shard.remove(shard.key(bytes), now_ms);
             }
             return Err(error);
         }

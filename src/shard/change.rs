@@ -2,8 +2,9 @@
 //!
 //! A value in the log is written again, changed. A large one is changed where it is, so that a small
 //! change costs what it changes; unless it is pinned or has outgrown its address space, then it is
-//! copied once.
+//! copied once. In a file it is copied each time, because a crash could leave a half of the change.
 
+use super::durable::tombstone_of;
 use super::{Attributes, Key, OutOfMemory, Place, Purpose, Shape, Shard, Space};
 
 /// A change of one key's value: bytes that go to an offset, zeros before them if it was shorter.
@@ -125,8 +126,13 @@ impl Shard {
         let shape = Shape {
             key_len_bytes: target.bytes.len(),
             has_expiry: expires_at_ms.is_some(),
+            is_member: false,
             ..record.shape()
         };
+        if self.log.is_durable() {
+            // Both records or none: after this neither can fail.
+            self.make_room(&[shape, tombstone_of(source.bytes)], Purpose::Write)?;
+        }
         let space = self.reserve(shape, Purpose::Write)?;
         let moved = self.table.slot(source_place).location();
         let (record, out) = match &space {
@@ -136,6 +142,10 @@ impl Shard {
         shape
             .write(out, target.bytes, expires_at_ms)
             .copy_from_slice(record.value());
+        self.complete(&space);
+        if self.log.is_durable() {
+            self.entomb(source_place)?;
+        }
         self.begin_publish();
         self.put(target_place, target.hash(), space.location(), now_ms);
         self.table.remove(source_place);
@@ -204,6 +214,7 @@ impl Shard {
         value[..old.len()].copy_from_slice(old);
         value[old.len()..].fill(0);
         patch.write(value);
+        self.complete(&space);
         self.put(place, key.hash(), space.location(), now_ms);
         self.volatile_count += u64::from(attributes.expires_at_ms.is_some());
         self.pay_for(shape.len_bytes());
@@ -220,7 +231,8 @@ impl Shard {
         now_ms: u64,
     ) -> Result<u64, OutOfMemory> {
         let len_bytes = patch.len_bytes;
-        if !self.large.is_pinned(run) && self.large.has_space(run, len_bytes) {
+        let may_change = !self.log.is_durable() && !self.large.is_pinned(run);
+        if may_change && self.large.has_space(run, len_bytes) {
             self.with_room(|shard| shard.large.grow(run, len_bytes))?;
             patch.write(self.large.bytes_mut(run));
             return Ok(len_bytes as u64);

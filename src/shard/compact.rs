@@ -15,12 +15,14 @@
 
 use crate::hash::KeyHash;
 use crate::limits::{
-    COMPACTION_DEBT_LEN_BYTES_MIN, COMPACTION_STEP_NS_MAX, LIMBO_STEP_LEN_BYTES, LOG_SLACK_BLOCKS,
+    COMPACTION_DEBT_LEN_BYTES_MIN, COMPACTION_STEP_NS_MAX, GRAVES_DIVISOR, LIMBO_STEP_LEN_BYTES,
+    LOG_SLACK_BLOCKS,
 };
 use crate::region::BlockIndex;
 
+use super::record::{Kind, Shape};
 use super::slot::Location;
-use super::{Purpose, Retired, Shard};
+use super::{Probe, Purpose, Retired, Shard};
 
 /// The block being emptied, and what is owed.
 #[derive(Debug)]
@@ -36,6 +38,8 @@ pub(super) struct Compaction {
 #[derive(Clone, Copy, Debug)]
 struct Victim {
     block: BlockIndex,
+    /// What of it emptying it is worth at least, in 32nds.
+    worth_min: u64,
     /// Of the next record to look at, and of the end of the last.
     next: u64,
     end: u64,
@@ -52,7 +56,7 @@ struct Budget {
 #[derive(Clone, Copy)]
 struct Met {
     location: Location,
-    len_bytes: usize,
+    shape: Shape,
     hash: KeyHash,
 }
 
@@ -64,6 +68,8 @@ const RECORD_NS: u64 = 60;
 const PASSED_BYTES_PER_NS: u64 = 8;
 /// Estimate of copying: bytes in a nanosecond.
 const COPY_BYTES_PER_NS: u64 = 4;
+/// What emptying a block of a sweep is worth at least, in 32nds: its share of graves.
+const SWEPT_WORTH: u64 = 32 / GRAVES_DIVISOR;
 /// A block of which less than this many 32nds are dead is not worth copying.
 const CLASS_MIN: usize = 1;
 
@@ -100,6 +106,12 @@ impl Shard {
         }
     }
 
+    /// Counts what a write has added, to be paid for by the next that can.
+    #[inline]
+    pub(super) fn owe(&mut self, len_bytes: usize) {
+        self.compaction.debt_bytes += len_bytes as u64;
+    }
+
     #[cold]
     fn pay_debt(&mut self) {
         let debt_bytes = std::mem::take(&mut self.compaction.debt_bytes);
@@ -108,14 +120,14 @@ impl Shard {
             return;
         }
         let victim = self.compaction.victim.expect("has_victim has chosen one");
-        let deadness = self.log.deadness(victim.block).max(1);
+        let worth = self.log.deadness(victim.block).max(victim.worth_min);
         // A quarter more than is owed: what was above the limit comes down.
-        let walk_bytes = debt_bytes * 40 / deadness;
+        let walk_bytes = debt_bytes * 40 / worth;
         let left = self.compact(Budget {
             walk_bytes,
             time_ns: COMPACTION_STEP_NS_MAX,
         });
-        self.compaction.debt_bytes = left.walk_bytes * deadness / 40;
+        self.compaction.debt_bytes = left.walk_bytes * worth / 40;
     }
 
     /// Compacts while more is dead than is tolerated; true when it should go on.
@@ -152,22 +164,31 @@ impl Shard {
     }
 
     /// Whether more is dead than is tolerated, or memory is nearly used up.
-    fn should_compact(&self) -> bool {
+    fn should_compact(&mut self) -> bool {
         let live_bytes =
             self.log.live_bytes() + self.table.live_len_bytes() + self.large.committed_bytes();
         let block_bytes = self.region.block_len_bytes() * LOG_SLACK_BLOCKS;
         let tolerated_bytes =
             live_bytes / 100 * u64::from(self.compaction.slack_percent) + block_bytes;
         self.log.dead_bytes() > tolerated_bytes
+            || self.log.has_sweep()
             || self.region.available_bytes() < block_bytes * self.region.shard_count() as u64
     }
 
     /// Chooses a victim unless there is one.
     fn has_victim(&mut self) -> bool {
         if self.compaction.victim.is_none() {
-            self.compaction.victim = self.log.take_victim(CLASS_MIN).map(|block| {
+            let swept = self.log.take_swept();
+            let worth_min = swept.map_or(1, |_| SWEPT_WORTH);
+            let victim = swept.or_else(|| self.log.take_victim(CLASS_MIN));
+            self.compaction.victim = victim.map(|block| {
                 let (next, end) = self.log.extent_of(block);
-                Victim { block, next, end }
+                Victim {
+                    block,
+                    worth_min,
+                    next,
+                    end,
+                }
             });
         }
         self.compaction.victim.is_some()
@@ -198,8 +219,8 @@ impl Shard {
                 next: met.location.offset(),
                 ..victim
             });
-            self.move_record(met)?;
-            let time_ns = RECORD_NS + met.len_bytes as u64 / COPY_BYTES_PER_NS;
+            self.move_record(victim.block, met)?;
+            let time_ns = RECORD_NS + met.shape.len_bytes() as u64 / COPY_BYTES_PER_NS;
             budget.time_ns = budget.time_ns.saturating_sub(time_ns);
         }
         self.compaction.victim = Some(Victim { next, ..victim });
@@ -219,7 +240,7 @@ impl Shard {
         while next < end {
             let location = Location::from_offset(next);
             let record = self.log.record(location);
-            let len_bytes = record.shape().len_bytes();
+            let shape = record.shape();
             if !self.log.is_record_dead(victim.block, location) {
                 let Some(met) = room.next() else {
                     break;
@@ -228,35 +249,60 @@ impl Shard {
                 self.table.prefetch(hash);
                 *met = Some(Met {
                     location,
-                    len_bytes,
+                    shape,
                     hash,
                 });
             }
-            next += len_bytes as u64;
+            next += shape.len_bytes() as u64;
         }
         next
     }
 
     /// Copies a live record to the tail; `None`: there is no room for it.
-    fn move_record(&mut self, met: Met) -> Option<()> {
+    fn move_record(&mut self, block: BlockIndex, met: Met) -> Option<()> {
+        if met.shape.kind.is_grave() {
+            return self.move_grave(block, met);
+        }
         let place = self
             .table
             .find_location(met.hash, met.location)
             .expect("a record that is not marked dead has a slot");
-        let reserved = self.log.reserve(met.len_bytes, Purpose::Compact)?;
+        let copy = self.copy_record(met)?;
+        let slot = self.table.slot(place).moved_to(copy);
+        self.table.replace(place, slot);
+        self.log.kill(met.location, met.shape.len_bytes());
+        Some(())
+    }
+
+    /// Copies a grave to the tail if what it hides may still be there.
+    fn move_grave(&mut self, block: BlockIndex, met: Met) -> Option<()> {
+        let record = self.log.record(met.location);
+        let birth = record.number();
+        let is_hidden = met.shape.kind == Kind::TOMBSTONE && {
+            let is_key = |location| self.log.record(location).has_key(record.key());
+            self.table.find(Probe::of(met.hash), is_key).is_some()
+        };
+        if !is_hidden && self.log.is_grave_needed(birth, block) {
+            self.copy_record(met)?;
+        }
+        self.log.kill_grave(met.location, met.shape.len_bytes());
+        Some(())
+    }
+
+    fn copy_record(&mut self, met: Met) -> Option<Location> {
+        let len_bytes = met.shape.body_len_bytes();
+        let reserved = self.log.reserve(len_bytes, Purpose::Compact)?;
         let (record, target) = self.log.fill_from(met.location, &reserved);
         record.copy_to(target);
-        let slot = self.table.slot(place).moved_to(reserved.location);
-        self.table.replace(place, slot);
-        self.log.kill(met.location, met.len_bytes);
-        self.compaction.copied_bytes += met.len_bytes as u64;
-        Some(())
+        self.log.complete_copy(met.location, &reserved);
+        self.compaction.copied_bytes += len_bytes as u64;
+        Some(reserved.location)
     }
 
     fn finish_victim(&mut self, victim: Victim) {
         self.compaction.victim = None;
         self.compaction.block_count += 1;
         self.log.retire(victim.block);
-        self.limbo.push(&self.region, Retired::Block(victim.block));
+        self.give_up(Retired::Block(victim.block));
     }
 }

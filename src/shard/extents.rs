@@ -17,6 +17,8 @@ pub(super) struct Extents {
 }
 
 const UNIT: u64 = LARGE_EXTENT_LEN_BYTES_MIN as u64;
+/// Larger than any order.
+const ORDER_MAX: usize = 40;
 
 impl Extents {
     /// All of a slice, whose length is a power of two.
@@ -41,6 +43,34 @@ impl Extents {
         Some((self.start + (index << order) * UNIT, UNIT << order))
     }
 
+    /// Takes the address space that [`take`](Self::take) once gave for `len_bytes` at `offset`: its
+    /// length. `None`: it was never given, or is taken.
+    pub(super) fn take_at(&mut self, offset: u64, len_bytes: u64) -> Option<u64> {
+        let order = order_of(len_bytes);
+        let unit = offset.checked_sub(self.start)? / UNIT;
+        let is_aligned = (offset - self.start).is_multiple_of(UNIT << order.min(ORDER_MAX));
+        if !is_aligned || order >= self.free.len() {
+            return None;
+        }
+        let holds = |order: &usize| self.free[*order].contains(&(unit >> *order));
+        let found = (order..self.free.len()).find(holds)?;
+        self.free[found].remove(&(unit >> found));
+        for order in order..found {
+            self.free[order].insert(unit >> order ^ 1);
+        }
+        Some(UNIT << order)
+    }
+
+    /// All free extents, as offsets and lengths.
+    pub(super) fn free_extents(&self) -> impl Iterator<Item = (u64, u64)> {
+        (0..).zip(&self.free).flat_map(|(order, indices)| {
+            let len_bytes = UNIT << order;
+            indices
+                .iter()
+                .map(move |&index| (self.start + index * len_bytes, len_bytes))
+        })
+    }
+
     /// Gives address space back, as it was taken.
     pub(super) fn give_back(&mut self, offset: u64, len_bytes: u64) {
         let mut order = order_of(len_bytes);
@@ -56,7 +86,8 @@ impl Extents {
 }
 
 fn order_of(len_bytes: u64) -> usize {
-    len_bytes.div_ceil(UNIT).max(1).next_power_of_two().ilog2() as usize
+    let units = len_bytes.div_ceil(UNIT).max(1);
+    units.next_power_of_two().ilog2() as usize
 }
 
 #[cfg(test)]
@@ -82,6 +113,21 @@ mod tests {
         }
         assert_eq!(extents.take(UNIT * 64), Some((1 << 40, UNIT * 64)));
         assert_eq!(extents.take(1), None);
+    }
+
+    #[test]
+    fn an_extent_taken_at_its_place_is_as_if_it_had_been_given() {
+        let mut first = Extents::new(1 << 40, UNIT * 64);
+        let given: Vec<_> = (1..6).filter_map(|count| first.take(UNIT * count)).collect();
+        let mut second = Extents::new(1 << 40, UNIT * 64);
+        for (count, &(offset, len_bytes)) in (1..6).zip(&given).rev() {
+            assert_eq!(second.take_at(offset, UNIT * count), Some(len_bytes));
+            assert_eq!(second.take_at(offset, UNIT * count), None, "taken");
+        }
+        assert!(first.free_extents().eq(second.free_extents()));
+        assert_eq!(second.take_at((1 << 40) + 1, 1), None, "between units");
+        assert_eq!(second.take_at(0, 1), None, "before the slice");
+        assert_eq!(second.take_at(1 << 40, u64::MAX), None, "longer than it");
     }
 
     #[test]

@@ -17,6 +17,17 @@
 //! **Pins.** A core that sends a value from where it lives pins the run. A pinned run neither
 //! changes nor goes away: a write to it copies, a delete condemns it until the last pin is gone.
 //!
+//! **In a file** the record says where the run is, how long its value and what its checksum: a start
+//! needs nothing else. So a value in a file is never changed in place, which a crash could leave half
+//! done: it is copied.
+//!
+//! ```text
+//!   0          4          8                   16                  24
+//!   ┌──────────┬──────────┬───────────────────┬───────────────────┐
+//!   │ run, u32 │ crc, u32 │ offset, u64       │ length, u64       │     in the record, as its value
+//!   └──────────┴──────────┴───────────────────┴───────────────────┘
+//! ```
+//!
 //! A key too long for a block of the log has its whole record in a run (`Owner::Key`); the run's
 //! number stands in the eight bytes before the record.
 
@@ -40,6 +51,8 @@ pub(super) struct Large {
     extents: Extents,
     runs: Vec<Run>,
     free_numbers: Vec<u32>,
+    /// Runs in limbo.
+    retired_count: usize,
     committed_bytes: u64,
     /// Raised by FLUSHALL: older runs are garbage.
     generation: u32,
@@ -50,6 +63,8 @@ pub(super) struct Large {
 /// Address space of a run that is being given up.
 #[derive(Debug)]
 pub(super) struct Extent {
+    /// Of the run, which keeps it until the extent is given back.
+    number: u32,
     offset: u64,
     reserved_bytes: u64,
     /// Pages from the start that still count against the budget.
@@ -76,16 +91,96 @@ struct Run {
     pin_count: u32,
     generation: u32,
     state: State,
+    /// In a file: the checksum of the first bytes, and of how many.
+    check: u32,
+    checked_bytes: u64,
+}
+
+impl Run {
+    const FREE: Self = Self {
+        offset: 0,
+        reserved_bytes: 0,
+        committed_bytes: 0,
+        len_bytes: 0,
+        pin_count: 0,
+        generation: 0,
+        state: State::Free,
+        check: 0,
+        checked_bytes: 0,
+    };
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
+    /// The number can be given to another run.
     Free,
     Live,
     /// Given up, and pinned.
     Condemned,
+    /// Given up; in limbo.
+    Retired,
 }
 
+/// What a record says of the run that holds its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct RunReference {
+    pub(super) number: u32,
+    /// crc32c of the value; 0 in anonymous memory.
+    pub(super) check: u32,
+    pub(super) offset: u64,
+    /// Of the value when the record was written.
+    pub(super) len_bytes: u64,
+}
+
+impl RunReference {
+    pub(super) const LEN_BYTES: usize = 24;
+
+    pub(super) fn to_bytes(self) -> [u8; Self::LEN_BYTES] {
+        let mut bytes = [0; Self::LEN_BYTES];
+        bytes[..4].copy_from_slice(&self.number.to_le_bytes());
+        bytes[4..8].copy_from_slice(&self.check.to_le_bytes());
+        bytes[8..16].copy_from_slice(&self.offset.to_le_bytes());
+        bytes[16..].copy_from_slice(&self.len_bytes.to_le_bytes());
+        bytes
+    }
+
+    /// Whether the value is there, with this checksum. Of a run that nobody writes.
+    pub(super) fn is_whole(self, region: &Region) -> bool {
+        self.is_possible(region) && {
+            // SAFETY: within the large area, and not written by anyone, as recovery sees to.
+            let bytes = unsafe {
+                std::slice::from_raw_parts(
+                    region.address(self.offset),
+                    usize::try_from(self.len_bytes).expect("less than the region"),
+                )
+            };
+            crc32c::crc32c(bytes) == self.check
+        }
+    }
+
+    /// Whether such a run can be.
+    fn is_possible(self, region: &Region) -> bool {
+        let end = self.offset.checked_add(self.len_bytes.max(1));
+        let is_aligned = self.offset.is_multiple_of(PAGE_LEN_BYTES);
+        is_aligned
+            && region.is_large(self.offset)
+            && end.is_some_and(|end| region.is_large(end - 1))
+    }
+
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (numbers, _) = bytes.as_chunks::<4>();
+        let (words, _) = bytes.as_chunks::<8>();
+        Some(Self {
+            number: u32::from_le_bytes(*numbers.first()?),
+            check: u32::from_le_bytes(*numbers.get(1)?),
+            offset: u64::from_le_bytes(*words.get(1)?),
+            len_bytes: u64::from_le_bytes(*words.get(2)?),
+        })
+    }
+}
+
+/// Numbers are given out from 0; more than these would be more values than fit into a region.
+const RUN_COUNT_MAX: usize = 1 << 25;
 /// Bytes before the record in a run that holds one: the run's number.
 const KEY_RUN_PREFIX_BYTES: usize = RECORD_ALIGN_BYTES;
 
@@ -97,6 +192,7 @@ impl Large {
             extents: Extents::new(start, len_bytes),
             runs: Vec::new(),
             free_numbers: Vec::new(),
+            retired_count: 0,
             committed_bytes: 0,
             generation: 0,
             sweep_at: usize::MAX,
@@ -111,6 +207,9 @@ impl Large {
 
     /// A run of `len_bytes` zeros that is expected to grow.
     pub(super) fn create_growing(&mut self, len_bytes: usize) -> Option<u32> {
+        if self.region.is_durable() {
+            return self.create(len_bytes);
+        }
         let reserve_bytes = (len_bytes as u64).saturating_mul(LARGE_EXTENT_GROWTH);
         self.create_within(len_bytes as u64, reserve_bytes)
     }
@@ -135,6 +234,8 @@ impl Large {
             pin_count: 0,
             generation: self.generation,
             state: State::Live,
+            check: 0,
+            checked_bytes: 0,
         };
         let number = self.free_numbers.pop().unwrap_or_else(|| {
             self.runs.push(run);
@@ -164,6 +265,52 @@ impl Large {
             .address(location.offset() - KEY_RUN_PREFIX_BYTES as u64);
         // SAFETY: records in the large area are preceded by their run's number.
         u32::from_le(unsafe { address.cast::<u32>().read() })
+    }
+
+    /// Takes a run over that a record in the file refers to; false: it cannot be, or is another's.
+    pub(super) fn adopt(&mut self, reference: RunReference) -> bool {
+        let RunReference {
+            number,
+            check,
+            offset,
+            len_bytes,
+        } = reference;
+        let at = number as usize;
+        let is_taken = self.runs.get(at).is_some_and(|run| run.state == State::Live);
+        if at >= RUN_COUNT_MAX || is_taken || !reference.is_possible(&self.region) {
+            return false;
+        }
+        let Some(reserved_bytes) = self.extents.take_at(offset, len_bytes) else {
+            return false;
+        };
+        let committed_bytes = len_bytes.next_multiple_of(PAGE_LEN_BYTES);
+        self.region.adopt_large(committed_bytes);
+        self.committed_bytes += committed_bytes;
+        if at >= self.runs.len() {
+            self.runs.resize(at + 1, Run::FREE);
+        }
+        self.runs[at] = Run {
+            offset,
+            reserved_bytes,
+            committed_bytes,
+            len_bytes,
+            state: State::Live,
+            generation: self.generation,
+            check,
+            checked_bytes: len_bytes,
+            ..Run::FREE
+        };
+        true
+    }
+
+    /// All runs were taken over: the numbers between theirs are free, and so is what lies between.
+    pub(super) fn finish_adopting(&mut self) {
+        let numbers = (0u32..).zip(&self.runs);
+        let free = numbers.filter(|(_, run)| run.state == State::Free);
+        self.free_numbers = free.map(|(number, _)| number).collect();
+        for (offset, len_bytes) in self.extents.free_extents() {
+            self.region.clear_large(offset, len_bytes);
+        }
     }
 
     /// The value in a run.
@@ -218,6 +365,29 @@ impl Large {
     /// Whether a value of `len_bytes` fits into the address space of its run.
     pub(super) fn has_space(&self, number: u32, len_bytes: usize) -> bool {
         len_bytes as u64 <= self.runs[number as usize].reserved_bytes
+    }
+
+    /// In a file: extends the checksum of a value to its first `end` bytes, which are final.
+    pub(super) fn check_to(&mut self, number: u32, end: usize) {
+        if self.region.is_durable() {
+            let run = self.runs[number as usize];
+            let start = usize::try_from(run.checked_bytes).expect("part of a value");
+            let check = crc32c::crc32c_append(run.check, &self.bytes(number)[start..end]);
+            let run = &mut self.runs[number as usize];
+            (run.check, run.checked_bytes) = (check, end as u64);
+        }
+    }
+
+    /// What a record says of a run that is complete.
+    pub(super) fn reference(&mut self, number: u32) -> RunReference {
+        self.check_to(number, self.len_bytes(number));
+        let run = &self.runs[number as usize];
+        RunReference {
+            number,
+            check: run.check,
+            offset: run.offset,
+            len_bytes: run.len_bytes,
+        }
     }
 
     /// A copy of a value, lengthened by zeros, with address space to grow.
@@ -320,6 +490,9 @@ impl Large {
             return Some(extent);
         }
         self.extents.give_back(extent.offset, extent.reserved_bytes);
+        self.runs[extent.number as usize].state = State::Free;
+        self.retired_count -= 1;
+        self.free_numbers.push(extent.number);
         None
     }
 
@@ -330,14 +503,15 @@ impl Large {
 
     /// Runs in use.
     pub(super) fn run_count(&self) -> usize {
-        self.runs.len() - self.free_numbers.len()
+        self.runs.len() - self.free_numbers.len() - self.retired_count
     }
 
     fn retire(&mut self, number: u32) -> Extent {
         let run = &mut self.runs[number as usize];
-        run.state = State::Free;
-        self.free_numbers.push(number);
+        run.state = State::Retired;
+        self.retired_count += 1;
         Extent {
+            number,
             offset: run.offset,
             reserved_bytes: run.reserved_bytes,
             committed_bytes: run.committed_bytes,

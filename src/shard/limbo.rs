@@ -1,8 +1,14 @@
 //! What a shard has given up but another core may still be reading, in the order it was given up.
 //!
 //! A thing enters when nothing refers to it any more, with the epoch of that moment, and leaves
-//! when no core can have a reference left. The queue is drained from its front by background work
-//! and, when memory is short, by the writer that needs some.
+//! when no core can have a reference left. The queues are drained from their fronts by background
+//! work and, when memory is short, by the writer that needs some.
+//!
+//! **In a file** what holds records or values waits for the disk, too, in a queue of its own. Its end
+//! may only be seen by a later start together with its reason: the copies, newer records and graves
+//! that made it useless. So it waits until the log as it was then is settled, and until a round that
+//! began later is durable; the latter puts the ends of blocks in the order in which they came, on
+//! which the life of graves depends (`stream`).
 
 use std::collections::VecDeque;
 
@@ -31,6 +37,17 @@ pub(super) enum Retired {
 #[derive(Debug, Default)]
 pub(super) struct Limbo {
     queue: VecDeque<(u64, Retired)>,
+    /// What waits for the disk as well.
+    stored: VecDeque<(Moment, u64, Retired)>,
+}
+
+/// When something was given up, as the disk will know it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Moment {
+    /// The first round that covers everything done before.
+    round: u64,
+    /// How far the shard's log had been written.
+    position: u64,
 }
 
 impl Limbo {
@@ -39,19 +56,42 @@ impl Limbo {
         self.queue.push_back((region.epochs().retire(), retired));
     }
 
-    /// The next thing that no other core can be reading.
+    /// The same for what lies in the file, of a shard whose log was written up to `position`.
+    pub(super) fn push_stored(&mut self, region: &Region, position: u64, retired: Retired) {
+        debug_assert!(retired.is_stored());
+        let epoch = region.epochs().retire();
+        let round = region.rounds().needed();
+        self.stored
+            .push_back((Moment { round, position }, epoch, retired));
+    }
+
+    /// The next thing that no other core can be reading, and that the disk does not need.
     pub(super) fn pop_free(&mut self, region: &Region, shard: u16) -> Option<(u64, Retired)> {
-        let &(epoch, _) = self.queue.front()?;
-        if region.epochs().is_free(epoch, shard) {
-            self.queue.pop_front()
-        } else {
-            None
+        let is_free = |epoch: u64| region.epochs().is_free(epoch, shard);
+        if self.queue.front().is_some_and(|&(epoch, _)| is_free(epoch)) {
+            return self.queue.pop_front();
         }
+        let &(moment, epoch, _) = self.stored.front()?;
+        if !moment.is_past(region, shard) || !is_free(epoch) {
+            return None;
+        }
+        let (_, epoch, retired) = self.stored.pop_front()?;
+        Some((epoch, retired))
     }
 
     /// Puts back the rest of a thing that is freed in steps.
-    pub(super) fn put_back(&mut self, epoch: u64, rest: Retired) {
-        self.queue.push_front((epoch, rest));
+    pub(super) fn put_back(&mut self, region: &Region, epoch: u64, rest: Retired) {
+        if region.is_durable() && rest.is_stored() {
+            self.stored.push_front((Moment::default(), epoch, rest));
+        } else {
+            self.queue.push_front((epoch, rest));
+        }
+    }
+
+    /// Whether something waits for the disk.
+    pub(super) fn needs_round(&self, region: &Region, shard: u16) -> bool {
+        let first = self.stored.front();
+        first.is_some_and(|(moment, _, _)| !moment.is_past(region, shard))
     }
 
     /// Forgets everything. What some core may still be reading is leaked.
@@ -64,6 +104,20 @@ impl Limbo {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.queue.len()
+        self.queue.len() + self.stored.len()
+    }
+}
+
+impl Moment {
+    fn is_past(self, region: &Region, shard: u16) -> bool {
+        let rounds = region.rounds();
+        rounds.is_durable(self.round) && rounds.settled(shard) >= self.position
+    }
+}
+
+impl Retired {
+    /// Whether it lies in the file, if there is one.
+    const fn is_stored(&self) -> bool {
+        matches!(self, Self::Block(_) | Self::Chain(_) | Self::Extent(_))
     }
 }

@@ -18,6 +18,11 @@
 //! own block comes back to the reserve, so compaction can always go on. While the reserve is empty
 //! even the rest of the active block is compaction's.
 //!
+//! **In a file** each record is signed when it is complete (`seal`), blocks are numbered (`stream`),
+//! and a block that is left before it is full ends with an END record. A block that is given up goes
+//! back to the region at once, which hands it out again when that is on disk; the reserve is refilled
+//! from there. In anonymous memory none of this happens.
+//!
 //! Not here: which records are live (the table knows) and when to compact (`compact`).
 
 #![expect(unsafe_code, reason = "records are bytes of blocks that this log owns")]
@@ -29,8 +34,12 @@ use crate::limits::{COMPACTION_RESERVE_BLOCKS, LOG_SLACK_BLOCKS, RECORDS_PER_BLO
 use crate::region::{BlockIndex, Region};
 
 use super::marks::Marks;
-use super::record::Record;
+use super::record::{HEADER_LEN_BYTES, Kind, MEMBER_LEN_BYTES, NUMBER_LEN_BYTES, Record, Shape};
+use super::seal;
 use super::slot::Location;
+use super::stream::Stream;
+
+mod file;
 
 /// Marks kept for later blocks, 16 KiB each at most. Blocks that died as a whole are retired at once,
 /// and those are about as many as compaction tolerates dead ones.
@@ -59,12 +68,18 @@ pub(super) struct Log {
     block_count: u64,
     live_bytes: u64,
     dead_bytes: u64,
+    /// What members of a transaction have more: 0 outside of one.
+    member_len_bytes: usize,
+    /// What there is only in a file.
+    stream: Option<Stream>,
 }
 
 /// Space for one record, to be filled and then published.
 #[derive(Debug)]
 pub(super) struct Reserved {
     pub(super) location: Location,
+    /// Without what the log adds for a member of a transaction.
+    body_len_bytes: usize,
     len_bytes: usize,
 }
 
@@ -77,6 +92,8 @@ pub(super) enum Purpose {
     Bound,
     /// A copy of compaction: may use the whole reserve.
     Compact,
+    /// A record of the log's own, small and rare: likewise.
+    Own,
 }
 
 /// What the log knows of one of its blocks. All zero: none of its blocks.
@@ -89,23 +106,37 @@ struct BlockState {
     previous: Link,
     next: Link,
     is_sealed: bool,
+    /// Whether it holds members of transactions.
+    has_members: bool,
 }
 
 /// A block's number plus one; 0: none.
 type Link = u32;
 
+/// What a key's tombstone may be longer than its shortest record.
+const GRAVE_EXCESS_LEN_BYTES: u64 = 32;
 /// Classes of deadness: 32nds of a block, completely dead ones last.
 const CLASS_COUNT: usize = 33;
 const CLASS_SHIFT: u32 = 5;
 
 impl Log {
     /// An empty log with its reserve; `None` if the region has no blocks for it.
-    pub(super) fn new(region: Arc<Region>) -> Option<Self> {
+    pub(super) fn new(region: Arc<Region>, owner: u16) -> Option<Self> {
+        let mut log = Self::without_tail(region, owner, 0)?;
+        log.make_space(0, Purpose::Write).then_some(log)
+    }
+
+    /// A log with its reserve and no block to append to. In a file its next block gets the number
+    /// after `sequence`.
+    pub(super) fn without_tail(region: Arc<Region>, owner: u16, sequence: u64) -> Option<Self> {
         let reserve: Vec<BlockIndex> = (0..COMPACTION_RESERVE_BLOCKS)
             .map_while(|_| region.take_block())
             .collect();
         let is_complete = reserve.len() == COMPACTION_RESERVE_BLOCKS;
-        let mut log = Self {
+        let stream = region
+            .is_durable()
+            .then(|| Stream::new(Arc::clone(&region), owner, sequence));
+        let log = Self {
             region,
             blocks: Vec::new(),
             heads: [0; CLASS_COUNT],
@@ -119,8 +150,10 @@ impl Log {
             block_count: 0,
             live_bytes: 0,
             dead_bytes: 0,
+            member_len_bytes: 0,
+            stream,
         };
-        (is_complete && log.make_space(0, Purpose::Write)).then_some(log)
+        is_complete.then_some(log)
     }
 
     /// The longest record that goes into blocks.
@@ -128,14 +161,22 @@ impl Log {
         self.region.block_len_bytes() / RECORDS_PER_BLOCK_MIN as u64
     }
 
-    /// Space for a record at the tail; `None` when a block is needed and there is none.
+    /// Space for a record at the tail; `None` when a block is needed and there is none. Unless it is
+    /// for compaction, the log makes it a member of the transaction, if one is under way.
     #[inline]
-    pub(super) fn reserve(&mut self, len_bytes: usize, purpose: Purpose) -> Option<Reserved> {
-        debug_assert!(len_bytes as u64 <= self.record_len_bytes_max());
-        let end = if purpose == Purpose::Compact {
-            self.end
+    pub(super) fn reserve(&mut self, body_len_bytes: usize, purpose: Purpose) -> Option<Reserved> {
+        // A key that barely fits has a tombstone that is a little longer.
+        debug_assert!(
+            body_len_bytes as u64 <= self.record_len_bytes_max() + GRAVE_EXCESS_LEN_BYTES
+        );
+        let len_bytes = if purpose == Purpose::Compact {
+            body_len_bytes
         } else {
-            self.write_end
+            body_len_bytes + self.member_len_bytes
+        };
+        let end = match purpose {
+            Purpose::Write | Purpose::Bound => self.write_end,
+            Purpose::Compact | Purpose::Own => self.end,
         };
         if self.tail + len_bytes as u64 > end && !self.make_space(len_bytes as u64, purpose) {
             return None;
@@ -145,8 +186,15 @@ impl Log {
         self.live_bytes += len_bytes as u64;
         Some(Reserved {
             location,
+            body_len_bytes,
             len_bytes,
         })
+    }
+
+    /// Whether records of `len_bytes` together fit into one block's rest, which is begun if need be:
+    /// space for them can then be reserved without anything being appended in between.
+    pub(super) fn has_room(&mut self, len_bytes: usize, purpose: Purpose) -> bool {
+        self.tail + len_bytes as u64 <= self.write_end || self.make_space(len_bytes as u64, purpose)
     }
 
     /// The bytes of reserved space, for its writer.
@@ -160,7 +208,40 @@ impl Log {
         note_write(address, reserved.len_bytes);
         // SAFETY: within a block of this log, and not published: the token that names the space is
         // made once, by `reserve`, and no slot points there before its record is complete.
-        unsafe { std::slice::from_raw_parts_mut(address, reserved.len_bytes) }
+        unsafe { std::slice::from_raw_parts_mut(address, reserved.body_len_bytes) }
+    }
+
+    /// Makes a filled record one that a later start finds. Before any slot names it.
+    #[inline]
+    pub(super) fn complete(&mut self, reserved: &Reserved) {
+        if self.stream.is_some() {
+            self.sign(reserved);
+        }
+    }
+
+    /// As [`complete`](Self::complete), for a copy of the record at `source`, which is no member.
+    #[inline]
+    pub(super) fn complete_copy(&mut self, source: Location, reserved: &Reserved) {
+        if self.stream.is_some() {
+            self.sign_copy(source, reserved);
+        }
+    }
+
+    /// Bytes of a block of this log.
+    pub(super) fn bytes(&self, start: u64, len_bytes: usize) -> &[u8] {
+        // SAFETY: blocks of this log are written through `&mut self` only, but for expiry words, whose
+        // bytes are looked at by their own core alone.
+        unsafe { std::slice::from_raw_parts(self.region.address(start), len_bytes) }
+    }
+
+    /// Bytes of a block of this log that no slot names.
+    #[expect(
+        clippy::needless_pass_by_ref_mut,
+        reason = "the borrow is what makes the bytes ours"
+    )]
+    fn bytes_mut(&mut self, start: u64, len_bytes: usize) -> &mut [u8] {
+        // SAFETY: as in `fill`.
+        unsafe { std::slice::from_raw_parts_mut(self.region.address(start), len_bytes) }
     }
 
     /// The record at `location`, which a slot or the walk over a block has named.
@@ -186,7 +267,7 @@ impl Log {
         let address = self.region.address(reserved.location.offset());
         note_write(address, reserved.len_bytes);
         // SAFETY: as in `fill`.
-        let target = unsafe { std::slice::from_raw_parts_mut(address, reserved.len_bytes) };
+        let target = unsafe { std::slice::from_raw_parts_mut(address, reserved.body_len_bytes) };
         (record, target)
     }
 
@@ -213,6 +294,7 @@ impl Log {
     /// Takes the sealed block with the most dead bytes out of its list, if at least `class_min`
     /// 32nds of it are dead. Its records stay readable.
     pub(super) fn take_victim(&mut self, class_min: usize) -> Option<BlockIndex> {
+        self.link_settled();
         let class = self.classes.checked_ilog2()? as usize;
         if class < class_min {
             return None;
@@ -266,7 +348,11 @@ impl Log {
 
     /// Takes back a retired block that nobody can be reading: for the reserve, else for the region.
     pub(super) fn recycle(&mut self, block: BlockIndex) {
-        if self.reserve.len() < COMPACTION_RESERVE_BLOCKS {
+        if let Some(stream) = &mut self.stream {
+            stream.disown(block);
+            self.region.return_block(block);
+            self.refill_reserve();
+        } else if self.reserve.len() < COMPACTION_RESERVE_BLOCKS {
             self.reserve.push(block);
             self.write_end = self.end;
         } else {
@@ -288,7 +374,13 @@ impl Log {
     /// Gives up every block, the active one and `victim` too, as one chain.
     pub(super) fn detach(&mut self, victim: Option<BlockIndex>) -> Option<BlockIndex> {
         let mut chain: Link = 0;
-        for block in self.active.take().into_iter().chain(victim) {
+        let mut unlisted: Vec<BlockIndex> = victim.into_iter().collect();
+        unlisted.extend(self.leave_active());
+        if let Some(stream) = &mut self.stream {
+            unlisted.extend(stream.unsettled.drain(..));
+            stream.forget_graves();
+        }
+        for block in unlisted {
             chain = self.prepend(block, chain);
         }
         while let Some(class) = self.classes.checked_ilog2() {
@@ -334,7 +426,8 @@ impl Log {
     /// Makes room for a record at the tail, if the purpose may have it.
     #[cold]
     fn make_space(&mut self, len_bytes: u64, purpose: Purpose) -> bool {
-        if purpose != Purpose::Compact && self.reserve.is_empty() {
+        let is_own = matches!(purpose, Purpose::Compact | Purpose::Own);
+        if !is_own && self.reserve.is_empty() {
             self.refill_reserve();
             if self.reserve.is_empty() {
                 return false;
@@ -346,7 +439,7 @@ impl Log {
         let reserve_count_min = match purpose {
             Purpose::Write => usize::MAX,
             Purpose::Bound => 1,
-            Purpose::Compact => 0,
+            Purpose::Compact | Purpose::Own => 0,
         };
         let fresh = self.region.take_block().or_else(|| {
             if self.reserve.len() > reserve_count_min {
@@ -360,24 +453,67 @@ impl Log {
 
     /// Seals the active block and begins another.
     fn begin_block(&mut self, fresh: BlockIndex) {
-        if let Some(full) = self.active.replace(fresh) {
+        if let Some(full) = self.leave_active() {
             let used_bytes = u32_of(self.tail - self.region.block_start(full));
             let state = &mut self.blocks[full.get()];
             state.used_bytes = used_bytes;
-            state.is_sealed = true;
-            self.link(full);
+            self.list(full);
         }
-        if fresh.get() >= self.blocks.len() {
-            self.blocks.resize(fresh.get() + 1, BlockState::default());
+        self.active = Some(fresh);
+        self.know(fresh);
+        if let Some(stream) = &mut self.stream {
+            stream.begin_block(fresh);
         }
-        self.blocks[fresh.get()].dead = self
-            .spare_marks
-            .pop()
-            .unwrap_or_else(|| Marks::new(u32_of(self.region.block_len_bytes()) as usize));
         self.tail = self.region.block_start(fresh);
         self.end = self.tail + self.region.block_len_bytes();
         self.write_end = if self.reserve.is_empty() { 0 } else { self.end };
+    }
+
+    /// Stops appending to the active block; in a file, what is left of it says so.
+    fn leave_active(&mut self) -> Option<BlockIndex> {
+        let active = self.active.take()?;
+        if self.stream.is_some() && self.tail + HEADER_LEN_BYTES as u64 <= self.end {
+            self.write_end_record(self.tail);
+        }
+        Some(active)
+    }
+
+    /// Makes a block one of this log's, its records yet to be counted.
+    fn know(&mut self, block: BlockIndex) {
+        if block.get() >= self.blocks.len() {
+            self.blocks.resize(block.get() + 1, BlockState::default());
+        }
+        self.blocks[block.get()].dead = self
+            .spare_marks
+            .pop()
+            .unwrap_or_else(|| Marks::new(u32_of(self.region.block_len_bytes()) as usize));
         self.block_count += 1;
+    }
+
+    /// Makes a full block one that compaction may choose, at once or when its members are settled.
+    fn list(&mut self, block: BlockIndex) {
+        let state = &mut self.blocks[block.get()];
+        match &mut self.stream {
+            Some(stream) if state.has_members && !stream.is_settled(block) => {
+                stream.unsettled.push_back(block);
+            }
+            _ => {
+                state.is_sealed = true;
+                self.link(block);
+            }
+        }
+    }
+
+    /// Lists the blocks whose members have become settled.
+    fn link_settled(&mut self) {
+        while let Some(stream) = &mut self.stream
+            && let Some(&block) = stream.unsettled.front()
+            && stream.is_settled(block)
+        {
+            stream.unsettled.pop_front();
+            self.blocks[block.get()].is_sealed = true;
+            self.link(block);
+        }
     }
 
     fn class_shift(&self) -> u32 {
@@ -454,7 +590,7 @@ mod tests {
             shard_count: 1,
         };
         let region = Arc::new(Region::anonymous(options).expect("a small region"));
-        Log::new(region).expect("blocks for a log")
+        Log::new(region, 0).expect("blocks for a log")
     }
 
     fn write(log: &mut Log) -> Option<Location> {

@@ -28,6 +28,7 @@ use crate::region::{Region, RegionOptions};
 mod ahead;
 mod change;
 mod compact;
+mod durable;
 mod extents;
 mod large;
 mod limbo;
@@ -39,9 +40,11 @@ mod reader;
 mod reclaim;
 mod record;
 mod scan;
+mod seal;
 mod slot;
 mod stage;
 mod stats;
+mod stream;
 mod table;
 
 pub use ahead::Ahead;
@@ -54,7 +57,7 @@ use compact::Compaction;
 use large::Large;
 use limbo::{Limbo, Retired};
 use log::{Log, Purpose, Reserved};
-use record::{RUN_REFERENCE_LEN_BYTES, Record, Shape, copy, run_reference};
+use record::{Kind, Record, Shape, copy};
 use slot::{Location, Slot};
 use stage::Staged;
 use table::{Place, SplitError, Table};
@@ -206,11 +209,15 @@ impl Shard {
     /// If the region has no memory for the shard's first blocks.
     pub fn new(region: Arc<Region>, id: u16, hasher: Hasher) -> Result<Self, OutOfMemory> {
         let table = Table::new(Arc::clone(&region), id).ok_or(OutOfMemory)?;
-        let log = Log::new(Arc::clone(&region)).ok_or(OutOfMemory)?;
+        let log = Log::new(Arc::clone(&region), id).ok_or(OutOfMemory)?;
+        Ok(Self::of_parts(region, id, hasher, table, log))
+    }
+
+    fn of_parts(region: Arc<Region>, id: u16, hasher: Hasher, table: Table, log: Log) -> Self {
         let large = Large::new(Arc::clone(&region), id);
         let record_len_bytes_max =
             usize::try_from(log.record_len_bytes_max()).expect("less than a block");
-        Ok(Self {
+        Self {
             id,
             hasher,
             table,
@@ -229,7 +236,7 @@ impl Shard {
             removals: 0,
             log,
             region,
-        })
+        }
     }
 
     /// `bytes` as a key of this shard.
@@ -273,6 +280,7 @@ impl Shard {
             shape.write(self.fill(&space), key.bytes, attributes.expires_at_ms),
             value,
         );
+        self.complete(&space);
         let written = self.put(place, key.hash(), space.location(), now_ms);
         self.volatile_count += u64::from(attributes.expires_at_ms.is_some());
         self.pay_for(shape.len_bytes());
@@ -280,16 +288,23 @@ impl Shard {
     }
 
     /// Removes a key; false when it is not there.
-    pub fn remove(&mut self, key: Key<'_>, now_ms: u64) -> bool {
+    ///
+    /// # Errors
+    /// In a file only: if there is no room to say that the key is gone, and even the reserve is used
+    /// up. The key is then as it was.
+    pub fn remove(&mut self, key: Key<'_>, now_ms: u64) -> Result<bool, OutOfMemory> {
         let Some((place, slot)) = self.lookup(key) else {
-            return false;
+            return Ok(false);
         };
         if self.log.record(slot.location()).is_expired(now_ms) {
             self.expire(place);
-            return false;
+            return Ok(false);
         }
-        self.take_out(place);
-        true
+        self.take_out(place)?;
+        if self.log.is_durable() {
+            self.pay_for(0);
+        }
+        Ok(true)
     }
 
     /// Sets or removes the expiry of a key; false when the key is not there.
@@ -307,12 +322,16 @@ impl Shard {
         };
         let record = self.log.record(self.table.slot(place).location());
         let was_volatile = record.expires_at_ms().is_some();
-        if record.set_expires_at_ms(expires_at_ms) {
+        // Within a transaction nothing may happen before all of it does.
+        let is_in_place = !self.log.is_in_transaction();
+        if is_in_place && record.set_expires_at_ms(expires_at_ms) {
+            self.note_change();
             self.volatile_count += u64::from(expires_at_ms.is_some());
             self.volatile_count -= u64::from(was_volatile);
-        } else if expires_at_ms.is_some() {
+        } else if expires_at_ms.is_some() || was_volatile {
             let shape = Shape {
-                has_expiry: true,
+                has_expiry: expires_at_ms.is_some(),
+                is_member: false,
                 ..record.shape()
             };
             let space = self.reserve(shape, Purpose::Bound)?;
@@ -324,13 +343,26 @@ impl Shard {
 
     /// Removes every key. Takes no time that depends on their number of bytes; the memory comes
     /// back by background work, or to writes that need it.
-    pub fn clear(&mut self) {
+    ///
+    /// # Errors
+    /// In a file only: if there is no block to say so in. Everything is then as it was.
+    pub fn clear(&mut self) -> Result<(), OutOfMemory> {
+        if self.log.is_durable() && !self.log.has_next_block() {
+            self.with_room(|shard| shard.log.has_next_block().then_some(()))?;
+        }
+        let victim = self.compaction.abandon();
+        let birth = self.log.birth();
+        let detached = self.log.detach(victim);
+        if self.log.is_durable() {
+            // In a block of its own, which is numbered after all it says are dead.
+            let clear = self.log.append_number(Kind::CLEAR, birth);
+            assert!(clear.is_some(), "there is a next block");
+        }
         self.begin_publish();
         self.table.clear(&mut self.limbo);
         self.end_publish();
-        let victim = self.compaction.abandon();
-        if let Some(first) = self.log.detach(victim) {
-            self.limbo.push(&self.region, Retired::Chain(first));
+        if let Some(first) = detached {
+            self.give_up(Retired::Chain(first));
         }
         self.large.clear();
         // What is on its way in belongs to writes that come after.
@@ -340,6 +372,7 @@ impl Shard {
         self.key_count = 0;
         self.volatile_count = 0;
         self.merge_at = 0;
+        Ok(())
     }
 
     /// Keys, including those whose time has come but whom nobody has looked at since.
@@ -378,7 +411,7 @@ impl Shard {
         let address = self.large.bytes(run).as_ptr().addr();
         self.unstage_at(address);
         if let Some(extent) = self.large.unpin(run) {
-            self.limbo.push(&self.region, Retired::Extent(extent));
+            self.give_up(Retired::Extent(extent));
         }
     }
 
@@ -510,6 +543,9 @@ impl Shard {
     fn reserve(&mut self, shape: Shape, purpose: Purpose) -> Result<Space, OutOfMemory> {
         let len_bytes = shape.len_bytes();
         if len_bytes as u64 > self.log.record_len_bytes_max() {
+            if self.log.is_durable() {
+                return Err(OutOfMemory);
+            }
             return self
                 .with_room(|shard| shard.large.create_for_record(len_bytes))
                 .map(|(run, location)| Space::Run(run, location));
@@ -527,6 +563,14 @@ impl Shard {
         match space {
             Space::Log(reserved) => self.log.fill(reserved),
             Space::Run(run, _) => self.large.record_mut(*run),
+        }
+    }
+
+    /// What was filled is whole: before a slot names it.
+    #[inline]
+    fn complete(&mut self, space: &Space) {
+        if let Space::Log(reserved) = space {
+            self.log.complete(reserved);
         }
     }
 
@@ -568,26 +612,31 @@ impl Shard {
         shape
             .write(target, key.bytes, expires_at_ms)
             .copy_from_slice(record.value());
+        self.complete(space);
         self.table
             .replace(place, Slot::new(key.hash().tag(), space.location()));
         self.bury(source);
         self.volatile_count += u64::from(expires_at_ms.is_some());
     }
 
+    /// Removes a key whose time has come. Without room to say so it stays, and stays expired.
     #[cold]
     fn expire(&mut self, place: Place) {
-        self.expired_count += 1;
-        self.take_out(place);
+        self.expired_count += u64::from(self.take_out(place).is_ok());
     }
 
     /// Removes the key at `place` with its value.
-    fn take_out(&mut self, place: Place) {
+    fn take_out(&mut self, place: Place) -> Result<(), OutOfMemory> {
+        if self.log.is_durable() {
+            self.entomb(place)?;
+        }
         let location = self.table.slot(place).location();
         self.table.remove(place);
         self.key_count -= 1;
         self.removals += 1;
         self.give_up_value(location);
         self.bury(location);
+        Ok(())
     }
 
     /// Gives up the run of a large value; the value in a record goes with the record.
@@ -614,7 +663,7 @@ impl Shard {
     #[cold]
     fn condemn(&mut self, run: u32) {
         if let Some(extent) = self.large.condemn(run) {
-            self.limbo.push(&self.region, Retired::Extent(extent));
+            self.give_up(Retired::Extent(extent));
         }
     }
 }
@@ -626,6 +675,7 @@ const fn shape_of(key: Key<'_>, value_len_bytes: usize, attributes: Attributes) 
         value_len_bytes,
         has_expiry: attributes.expires_at_ms.is_some(),
         is_raw: attributes.is_raw,
-        is_large: false,
+        kind: Kind::STRING,
+        is_member: false,
     }
 }

@@ -23,7 +23,7 @@
     reason = "a pin, not a borrow, keeps what other cores own"
 )]
 
-use super::record::Record;
+use super::record::{Kind, Record};
 use super::table::View;
 use super::{Key, Probe, Shard, Value};
 use crate::atomic::{Ordering, fence};
@@ -129,7 +129,7 @@ impl<'a> Reader<'a> {
         let shape = record.shape();
         let expires_at_ms = record.expires_at_ms();
         let is_expired = expires_at_ms.is_some_and(|expires_at_ms| expires_at_ms <= now_ms);
-        if shape.is_large || is_expired {
+        if shape.kind != Kind::STRING || is_expired {
             return Err(Unsure);
         }
         Ok(Some(Value {

@@ -79,6 +79,16 @@ impl Shard {
         }
     }
 
+    /// Puts what lies in blocks or runs into limbo.
+    pub(super) fn give_up(&mut self, retired: Retired) {
+        if self.log.is_durable() {
+            let position = self.log.position();
+            self.limbo.push_stored(&self.region, position, retired);
+        } else {
+            self.limbo.push(&self.region, retired);
+        }
+    }
+
     /// Frees a part of what waits in limbo, about `budget_bytes` of it; returns how much, or `None`
     /// when nothing there is free of readers.
     fn free_step(&mut self, budget_bytes: u64) -> Option<u64> {
@@ -118,7 +128,7 @@ impl Shard {
             }
         };
         if let Some(rest) = rest {
-            self.limbo.put_back(epoch, rest);
+            self.limbo.put_back(&self.region, epoch, rest);
         }
         Some(cost_bytes)
     }
@@ -127,7 +137,7 @@ impl Shard {
     fn sweep(&mut self) -> bool {
         let was_sweeping = self.large.is_sweeping();
         if let Some(extent) = self.large.sweep(SWEEP_STEP_COUNT) {
-            self.limbo.push(&self.region, Retired::Extent(extent));
+            self.give_up(Retired::Extent(extent));
         }
         was_sweeping
     }

@@ -2,21 +2,22 @@
 //!
 //! ```text
 //!   0         4       5         6           8              16             ..
-//!   ┌─────────┬───────┬─────────┬───────────┬──────────────┬──────────────┬───────┬───────┬─────┐
-//!   │ crc32c  │ kind  │ key_len │ value_len │ long lengths │ expiry word  │ key   │ value │ pad │
-//!   │ u32     │ u8    │ u8      │ u16       │ 2 x u32, opt.│ u64, optional│ bytes │ bytes │ to 8│
-//!   └─────────┴───────┴─────────┴───────────┴──────────────┴──────────────┴───────┴───────┴─────┘
-//!   crc32c       0: not computed, in a region of anonymous memory
-//!   kind         low 4 bits: 1 string, 2 string whose value is a large one (the value is then the
-//!                run's number, u32, and four zero bytes); 0 and the rest are for later types
-//!                bit 4: long lengths follow; bit 5: an expiry word follows; bit 6: raw encoding
+//!   ┌─────────┬───────┬─────────┬───────────┬──────────────┬──────────────┬───────┬───────┬─────┬─────────┐
+//!   │ check   │ kind  │ key_len │ value_len │ long lengths │ expiry word  │ key   │ value │ pad │ member  │
+//!   │ u32     │ u8    │ u8      │ u16       │ 2 x u32, opt.│ u64, optional│ bytes │ bytes │ to 8│ u64, opt│
+//!   └─────────┴───────┴─────────┴───────────┴──────────────┴──────────────┴───────┴───────┴─────┴─────────┘
+//!   check        in a file: see `seal`; 0 in a region of anonymous memory
+//!   kind         low 4 bits, see [`Kind`]; 0: no record
+//!                bit 4: long lengths follow; bit 5: an expiry word follows; bit 6: raw encoding;
+//!                bit 7: the number of a transaction is the record's last word
 //!   pad          to a multiple of 8, and to 16 at least
 //!   key_len      255 and value_len 65535 when the long lengths (key, value) follow
 //!   expiry word  low 48 bits: unix milliseconds, 0 = none; high 16 bits: a check of those 48
 //! ```
 //!
 //! All integers are little-endian. A record never changes once its slot was published, except for
-//! the expiry word, which is one aligned word replaced by one atomic store.
+//! the expiry word, which is one aligned word replaced by one atomic store. What only a file needs
+//! stands behind what a read looks at: the word of a transaction is the last one.
 
 #![expect(
     unsafe_code,
@@ -35,31 +36,158 @@ use super::slot::Location;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Shape {
     pub(super) key_len_bytes: usize,
-    /// Of the value as stored: [`RUN_REFERENCE_LEN_BYTES`] for a large one.
+    /// Of the value as stored: the length of a run's reference for a large one.
     pub(super) value_len_bytes: usize,
     pub(super) has_expiry: bool,
     pub(super) is_raw: bool,
-    pub(super) is_large: bool,
+    pub(super) kind: Kind,
+    /// Whether the number of a transaction is the last word. Writers leave it to the log.
+    pub(super) is_member: bool,
 }
 
-/// Bytes that stand for a large value in its record.
-pub(super) const RUN_REFERENCE_LEN_BYTES: usize = 8;
+/// What a record is. All but the first two are in files only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Kind(u8);
+
+impl Kind {
+    /// A key and its value.
+    pub(super) const STRING: Self = Self(1);
+    /// A key whose value is a large one; the value here is the reference to its run.
+    pub(super) const LARGE_STRING: Self = Self(2);
+    /// A key that is gone. The value is the birth sequence, u64: see `stream`.
+    pub(super) const TOMBSTONE: Self = Self(3);
+    /// Everything is gone that is in blocks up to the birth sequence, u64, which is the value.
+    pub(super) const CLEAR: Self = Self(4);
+    /// All members of a transaction were written; the value is their number, u64.
+    pub(super) const COMMIT: Self = Self(5);
+    /// What was a member of a transaction that never became whole.
+    pub(super) const VOID: Self = Self(6);
+    /// No record: nothing follows in this block. A header only.
+    pub(super) const END: Self = Self(15);
+
+    /// Whether a slot may name a record of this kind.
+    pub(super) const fn is_string(self) -> bool {
+        matches!(self, Self::STRING | Self::LARGE_STRING)
+    }
+
+    /// Whether it is a tombstone or a clear: live as long as what it hides may come back.
+    pub(super) const fn is_grave(self) -> bool {
+        matches!(self, Self::TOMBSTONE | Self::CLEAR)
+    }
+}
+
 /// Expiry times are kept in 48 bits of milliseconds: until the year 10889.
 pub(super) const EXPIRES_AT_MS_MAX: u64 = (1 << 48) - 1;
 
-const HEADER_LEN_BYTES: usize = 8;
+/// Bytes of a header, which is all of an [`Kind::END`].
+pub(super) const HEADER_LEN_BYTES: usize = 8;
+/// Bytes of the word that a member of a transaction has more.
+pub(super) const MEMBER_LEN_BYTES: usize = WORD;
+/// Bytes of the value of graves and commits.
+pub(super) const NUMBER_LEN_BYTES: usize = WORD;
 const WORD: usize = 8;
 const LEN_BYTES_OF_TWO_WORDS: usize = 2 * WORD;
-const KIND_STRING: u64 = 1;
-const KIND_LARGE_STRING: u64 = 2;
+/// Which byte of a record is its kind.
+const KIND_AT: usize = 4;
 const KIND_MASK: u64 = 0xF;
 const HAS_LONG_LENGTHS: u64 = 1 << 4;
 const HAS_EXPIRY: u64 = 1 << 5;
 const IS_RAW: u64 = 1 << 6;
+const IS_MEMBER: u64 = 1 << 7;
 const KEY_LEN_LONG: u64 = 0xFF;
 const VALUE_LEN_LONG: u64 = 0xFFFF;
 
 impl Shape {
+    /// What a header says, with the word that follows it if that holds long lengths.
+    #[inline]
+    fn decode(header: u64, lengths: impl FnOnce() -> u64) -> Self {
+        let kind = header >> 32;
+        let (key_len_bytes, value_len_bytes) = if kind & HAS_LONG_LENGTHS == 0 {
+            (
+                (header >> 40 & KEY_LEN_LONG) as usize,
+                (header >> 48) as usize,
+            )
+        } else {
+            let lengths = lengths();
+            ((lengths & 0xFFFF_FFFF) as usize, (lengths >> 32) as usize)
+        };
+        Self {
+            key_len_bytes,
+            value_len_bytes,
+            has_expiry: kind & HAS_EXPIRY != 0,
+            is_raw: kind & IS_RAW != 0,
+            kind: Kind((kind & KIND_MASK) as u8),
+            is_member: kind & IS_MEMBER != 0,
+        }
+    }
+
+    /// What the bytes from a record's start on say it is, whether that is so or not. `None`: they
+    /// do not hold all of a header.
+    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
+        let (words, _) = bytes.as_chunks::<WORD>();
+        let header = u64::from_le_bytes(*words.first()?);
+        let lengths = u64::from_le_bytes(words.get(1).copied().unwrap_or_default());
+        let shape = Self::decode(header, || lengths);
+        // A length that is escaped without need would be laid out differently when it is copied.
+        let is_escaped = header >> 32 & HAS_LONG_LENGTHS != 0;
+        (is_escaped == shape.has_long_lengths()).then_some(shape)
+    }
+
+    /// Of a record without expiry that only a file holds.
+    pub(super) const fn of(kind: Kind, key_len_bytes: usize, value_len_bytes: usize) -> Self {
+        Self {
+            key_len_bytes,
+            value_len_bytes,
+            has_expiry: false,
+            is_raw: false,
+            kind,
+            is_member: false,
+        }
+    }
+
+    /// The header, its check yet to be written.
+    pub(super) const fn header_bytes(self) -> [u8; HEADER_LEN_BYTES] {
+        self.header().to_le_bytes()
+    }
+
+    /// Makes a record, which has room for it, a member of a transaction.
+    pub(super) fn make_member(record: &mut [u8], number: u64) {
+        record[KIND_AT] |= IS_MEMBER.to_le_bytes()[0];
+        let word = record.len() - MEMBER_LEN_BYTES;
+        record[word..].copy_from_slice(&number.to_le_bytes());
+    }
+
+    /// The transaction whose member a whole record is.
+    pub(super) fn transaction_in(self, record: &[u8]) -> Option<u64> {
+        let number = record.last_chunk().filter(|_| self.is_member);
+        number.map(|number| u64::from_le_bytes(*number))
+    }
+
+    /// The number that is the value of a whole record, if it has that length.
+    pub(super) fn number_in(self, record: &[u8]) -> Option<u64> {
+        let number = self.value_in(record).try_into().ok();
+        number.map(u64::from_le_bytes)
+    }
+
+    /// Where the expiry word is.
+    pub(super) const fn expiry_start(self) -> Option<usize> {
+        if self.has_expiry {
+            Some(self.key_start() - WORD)
+        } else {
+            None
+        }
+    }
+
+    /// The key in the bytes of a whole record.
+    pub(super) fn key_in(self, record: &[u8]) -> &[u8] {
+        &record[self.key_start()..][..self.key_len_bytes]
+    }
+
+    /// The value, as stored, in the bytes of a whole record.
+    pub(super) fn value_in(self, record: &[u8]) -> &[u8] {
+        &record[self.value_start()..][..self.value_len_bytes]
+    }
+
     const fn has_long_lengths(self) -> bool {
         self.key_len_bytes as u64 >= KEY_LEN_LONG || self.value_len_bytes as u64 >= VALUE_LEN_LONG
     }
@@ -77,19 +205,25 @@ impl Shape {
     /// Bytes of the whole record.
     pub(super) const fn len_bytes(self) -> usize {
         let end = self.value_start() + self.value_len_bytes;
-        if end < RECORD_LEN_BYTES_MIN {
+        let body = if end < RECORD_LEN_BYTES_MIN {
             RECORD_LEN_BYTES_MIN
         } else {
             end.next_multiple_of(RECORD_ALIGN_BYTES)
-        }
+        };
+        body + self.member_len_bytes()
+    }
+
+    /// Bytes of a copy, which is no member.
+    pub(super) const fn body_len_bytes(self) -> usize {
+        self.len_bytes() - self.member_len_bytes()
+    }
+
+    const fn member_len_bytes(self) -> usize {
+        if self.is_member { MEMBER_LEN_BYTES } else { 0 }
     }
 
     const fn header(self) -> u64 {
-        let kind = if self.is_large {
-            KIND_LARGE_STRING
-        } else {
-            KIND_STRING
-        };
+        let kind = self.kind.0 as u64;
         let (flag, key_len, value_len) = if self.has_long_lengths() {
             (HAS_LONG_LENGTHS, KEY_LEN_LONG, VALUE_LEN_LONG)
         } else {
@@ -97,7 +231,8 @@ impl Shape {
         };
         let expiry = if self.has_expiry { HAS_EXPIRY } else { 0 };
         let raw = if self.is_raw { IS_RAW } else { 0 };
-        (kind | flag | expiry | raw) << 32 | key_len << 40 | value_len << 48
+        let member = if self.is_member { IS_MEMBER } else { 0 };
+        (kind | flag | expiry | raw | member) << 32 | key_len << 40 | value_len << 48
     }
 
     /// Writes everything but the value into `out`, whose length is [`len_bytes`](Self::len_bytes),
@@ -160,26 +295,17 @@ impl<'a> Record<'a> {
 
     #[inline]
     pub(super) fn shape(self) -> Shape {
-        let kind = self.header >> 32;
-        let (key_len_bytes, value_len_bytes) = if kind & HAS_LONG_LENGTHS == 0 {
-            (
-                (self.header >> 40 & KEY_LEN_LONG) as usize,
-                (self.header >> 48) as usize,
-            )
-        } else {
+        let shape = Shape::decode(self.header, || {
             // SAFETY: the flag says that the lengths follow the header.
-            let lengths = u64::from_le(unsafe { self.start.cast::<u64>().add(1).read() });
-            ((lengths & 0xFFFF_FFFF) as usize, (lengths >> 32) as usize)
-        };
-        debug_assert!(matches!(kind & KIND_MASK, KIND_STRING | KIND_LARGE_STRING));
-        debug_assert!(key_len_bytes <= BULK_LEN_BYTES_MAX);
-        Shape {
-            key_len_bytes,
-            value_len_bytes,
-            has_expiry: kind & HAS_EXPIRY != 0,
-            is_raw: kind & IS_RAW != 0,
-            is_large: kind & KIND_MASK == KIND_LARGE_STRING,
-        }
+            u64::from_le(unsafe { self.start.cast::<u64>().add(1).read() })
+        });
+        debug_assert!(shape.key_len_bytes <= BULK_LEN_BYTES_MAX);
+        shape
+    }
+
+    #[inline]
+    pub(super) const fn kind(self) -> Kind {
+        Kind((self.header >> 32 & KIND_MASK) as u8)
     }
 
     /// Whether this is the record of `key`.
@@ -201,9 +327,13 @@ impl<'a> Record<'a> {
         self.bytes(shape.value_start(), shape.value_len_bytes)
     }
 
-    /// Copies the whole record to a place that has exactly its length.
+    /// Copies the record, no member any more, to a place that has exactly that length.
     pub(super) fn copy_to(self, target: &mut [u8]) {
-        target.copy_from_slice(self.all());
+        let shape = self.shape();
+        target.copy_from_slice(self.bytes(0, shape.body_len_bytes()));
+        if shape.is_member {
+            target[KIND_AT] &= !IS_MEMBER.to_le_bytes()[0];
+        }
         if let Some(word) = self.expiry() {
             let index = word_index(self.header >> 32) * WORD;
             let copy = target[index..index + WORD].as_mut_ptr().cast();
@@ -213,21 +343,22 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// The whole record.
-    fn all(self) -> &'a [u8] {
-        self.bytes(0, self.shape().len_bytes())
+    /// The number that is the value of a grave.
+    pub(super) fn number(self) -> u64 {
+        let number = self.value().first_chunk();
+        number.map_or(0, |number| u64::from_le_bytes(*number))
     }
 
     /// The run of a large value.
     #[inline]
     pub(super) fn run(self) -> Option<u32> {
-        if !self.shape().is_large {
+        if self.kind() != Kind::LARGE_STRING {
             return None;
         }
         let number = self
             .value()
             .first_chunk::<4>()
-            .expect("a reference has eight bytes");
+            .expect("a reference begins with the number");
         Some(u32::from_le_bytes(*number))
     }
 
@@ -280,15 +411,18 @@ const fn word_index(kind: u64) -> usize {
     if kind & HAS_LONG_LENGTHS == 0 { 1 } else { 2 }
 }
 
-/// The value bytes of a record whose value lives in `run`.
-pub(super) fn run_reference(run: u32) -> [u8; RUN_REFERENCE_LEN_BYTES] {
-    u64::from(run).to_le_bytes()
-}
-
 /// Milliseconds with their check; a time in the far future is kept as the last that fits, a time
 /// of 0 as the first, since 0 says that there is none.
 fn expiry_word(expires_at_ms: Option<u64>) -> u64 {
-    let ms = expires_at_ms.map_or(0, |ms| ms.clamp(1, EXPIRES_AT_MS_MAX));
+    checked_ms(expires_at_ms.map_or(0, |ms| ms.clamp(1, EXPIRES_AT_MS_MAX)))
+}
+
+/// Whether an expiry word is one that was written whole.
+pub(super) const fn is_expiry_word(word: u64) -> bool {
+    checked_ms(word & EXPIRES_AT_MS_MAX) == word
+}
+
+const fn checked_ms(ms: u64) -> u64 {
     let check = (ms ^ ms >> 16 ^ ms >> 32 ^ 0xA5C3) & 0xFFFF;
     check << 48 | ms
 }
@@ -350,7 +484,8 @@ mod tests {
             value_len_bytes: value.len(),
             has_expiry: expires_at_ms.is_some(),
             is_raw: false,
-            is_large: false,
+            kind: Kind::STRING,
+            is_member: false,
         };
         // SAFETY: the block was just taken and is larger than the record.
         let out =
@@ -362,7 +497,7 @@ mod tests {
         assert_eq!(record.shape(), shape);
         assert_eq!((record.key(), record.value()), (key, value));
         assert_eq!(record.expires_at_ms(), expires_at_ms);
-        assert_eq!(record.all().len() % RECORD_ALIGN_BYTES, 0);
+        assert_eq!(record.shape().len_bytes() % RECORD_ALIGN_BYTES, 0);
         assert_eq!(record.set_expires_at_ms(Some(77)), expires_at_ms.is_some());
         assert_eq!(record.expires_at_ms(), expires_at_ms.map(|_| 77));
         assert_eq!((record.key(), record.value()), (key, value));
@@ -399,7 +534,8 @@ mod tests {
             value_len_bytes: 8,
             has_expiry: false,
             is_raw: false,
-            is_large: false,
+            kind: Kind::STRING,
+            is_member: false,
         };
         assert_eq!(shape.len_bytes(), 32);
     }

@@ -6,10 +6,8 @@
 //! length are how the store knows it again. Several commands may stage at once; one that is given
 //! up must say so, or its run would wait for a store that never comes.
 
-use super::{
-    Attributes, Key, OutOfMemory, Purpose, RUN_REFERENCE_LEN_BYTES, Shard, Written, run_reference,
-    shape_of,
-};
+use super::large::RunReference;
+use super::{Attributes, Key, Kind, OutOfMemory, Purpose, Shard, Written, shape_of};
 
 /// A run that is being filled.
 #[derive(Debug)]
@@ -94,13 +92,15 @@ impl Shard {
         attributes: Attributes,
         now_ms: u64,
     ) -> Result<Written, OutOfMemory> {
-        let mut shape = shape_of(key, RUN_REFERENCE_LEN_BYTES, attributes);
-        shape.is_large = true;
+        let mut shape = shape_of(key, RunReference::LEN_BYTES, attributes);
+        shape.kind = Kind::LARGE_STRING;
         let place = self.place_for(key)?;
         let space = self.reserve(shape, Purpose::Write)?;
+        let reference = self.large.reference(run).to_bytes();
         shape
             .write(self.fill(&space), key.bytes, attributes.expires_at_ms)
-            .copy_from_slice(&run_reference(run));
+            .copy_from_slice(&reference);
+        self.complete(&space);
         let written = self.put(place, key.hash(), space.location(), now_ms);
         self.volatile_count += u64::from(attributes.expires_at_ms.is_some());
         self.pay_for(shape.len_bytes());
@@ -122,6 +122,7 @@ impl Shard {
         let start = staged.copied_bytes;
         let end = start.saturating_add(budget_bytes).min(value.len());
         self.large.bytes_mut(staged.run)[start..end].copy_from_slice(&value[start..end]);
+        self.large.check_to(staged.run, end);
         staged.copied_bytes = end;
         end == value.len()
     }

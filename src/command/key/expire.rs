@@ -136,7 +136,7 @@ fn set_deadline(
                 let deadline_ms = deadline_ms.min(DEADLINE_MS_MAX);
                 context.shard.set_expiry(key, Some(deadline_ms), now_ms)?
             }
-            _ => context.shard.remove(key, now_ms),
+            _ => context.shard.remove(key, now_ms)?,
         },
     };
     reply.integer(i64::from(is_changed));

@@ -250,7 +250,9 @@ fn finish(context: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> S
     }
     if args.get(2) == REMOVE {
         let key = routed_key(context, args);
-        context.shard.remove(key, context.now.ms());
+        if let Err(error) = context.shard.remove(key, context.now.ms()) {
+            return answer(Err(error.into()), reply);
+        }
     }
     reply.ok();
     Status::Done

@@ -1,0 +1,210 @@
+//! The log in a file: signed records, END records, transactions, which block a sweep takes.
+
+use super::{
+    BlockIndex, HEADER_LEN_BYTES, Kind, Location, Log, MEMBER_LEN_BYTES, NUMBER_LEN_BYTES, Purpose,
+    Reserved, Shape, seal, u32_of,
+};
+
+impl Log {
+    /// Whether the log is kept in a file.
+    #[inline]
+    pub(in super::super) const fn is_durable(&self) -> bool {
+        self.stream.is_some()
+    }
+
+    /// Completes a record: its membership, its check, and its place in what rounds make durable.
+    #[inline(never)]
+    pub(super) fn sign(&mut self, reserved: &Reserved) {
+        let Some(stream) = &mut self.stream else {
+            return;
+        };
+        let member = stream.count_member();
+        let start = reserved.location.offset();
+        let block = self.region.block_of(start);
+        let seal = stream.seal_at(start - self.region.block_start(block));
+        let record = self.bytes_mut(start, reserved.len_bytes);
+        if let Some(number) = member {
+            Shape::make_member(record, number);
+        }
+        let shape = Shape::read(record).expect("a record that was written whole");
+        seal::sign(record, shape.expiry_start(), seal);
+        self.blocks[block.get()].has_members |= member.is_some();
+        self.note_complete(shape.kind, reserved);
+    }
+
+    /// Completes a copy: a good record becomes a good one, a bad one stays bad.
+    #[inline(never)]
+    pub(super) fn sign_copy(&mut self, source: Location, reserved: &Reserved) {
+        let [old, new] = [source, reserved.location].map(|location| self.seal_of(location));
+        let shape = self.record(source).shape();
+        if shape.is_member {
+            let original = self.bytes(source.offset(), shape.len_bytes());
+            let error = seal::error_of(original, shape.expiry_start(), old);
+            let copy = self.bytes_mut(reserved.location.offset(), reserved.len_bytes);
+            seal::sign(copy, shape.expiry_start(), new ^ error);
+        } else {
+            let copy = self.bytes_mut(reserved.location.offset(), reserved.len_bytes);
+            seal::move_seal(copy, old, new);
+        }
+        self.note_complete(shape.kind, reserved);
+    }
+
+    /// The seal of the record at `location` of a block of this log.
+    fn seal_of(&self, location: Location) -> u32 {
+        let block = self.region.block_of(location.offset());
+        let offset = location.offset() - self.region.block_start(block);
+        self.region.block_seal(block).at(offset)
+    }
+
+    #[inline]
+    fn note_complete(&mut self, kind: Kind, reserved: &Reserved) {
+        let Some(stream) = &mut self.stream else {
+            return;
+        };
+        if kind.is_grave() {
+            stream.count_grave(reserved.len_bytes);
+        }
+        let start = self.end - self.region.block_len_bytes();
+        stream.publish(self.tail - start);
+    }
+
+    /// Says that nothing follows in a block from `end` on.
+    pub(in super::super) fn write_end_record(&mut self, end: u64) {
+        let seal = self.seal_of(Location::from_offset(end));
+        let record = self.bytes_mut(end, HEADER_LEN_BYTES);
+        record.copy_from_slice(&Shape::of(Kind::END, 0, 0).header_bytes());
+        seal::sign(record, None, seal);
+    }
+
+    /// Appends a record without a key. `None`: there is no room, not even in the reserve.
+    pub(in super::super) fn append_number(&mut self, kind: Kind, number: u64) -> Option<Reserved> {
+        let shape = Shape::of(kind, 0, NUMBER_LEN_BYTES);
+        let reserved = self.reserve(shape.len_bytes(), Purpose::Own)?;
+        shape
+            .write(self.fill(&reserved), &[], None)
+            .copy_from_slice(&number.to_le_bytes());
+        self.complete(&reserved);
+        Some(reserved)
+    }
+
+    /// Whether there is a block to begin, if need be one of the reserve.
+    pub(in super::super) fn has_next_block(&mut self) -> bool {
+        self.refill_reserve();
+        !self.reserve.is_empty()
+    }
+
+    /// From now on records are members of transaction `number`.
+    pub(in super::super) fn begin_transaction(&mut self, number: u64) {
+        if let Some(stream) = &mut self.stream {
+            stream.begin_transaction(number);
+            self.member_len_bytes = MEMBER_LEN_BYTES;
+        }
+    }
+
+    /// Ends that; returns how many members there are.
+    pub(in super::super) fn end_transaction(&mut self) -> u64 {
+        self.member_len_bytes = 0;
+        self.stream
+            .as_mut()
+            .map_or(0, super::Stream::end_transaction)
+    }
+
+    /// Whether records are members of a transaction.
+    pub(in super::super) const fn is_in_transaction(&self) -> bool {
+        self.member_len_bytes > 0
+    }
+
+    /// How far the log has been written, as rounds count it.
+    pub(in super::super) fn position(&self) -> u64 {
+        let begins = self.end - self.region.block_len_bytes().min(self.end);
+        let stream = self.stream.as_ref();
+        stream.map_or(0, |stream| stream.position(self.tail - begins))
+    }
+
+    /// What graves made now are born with.
+    pub(in super::super) fn birth(&self) -> u64 {
+        self.stream.as_ref().map_or(0, super::Stream::sequence)
+    }
+
+    /// Whether a grave with this birth, met in `block`, may still hide something.
+    pub(in super::super) fn is_grave_needed(&self, birth: u64, block: BlockIndex) -> bool {
+        let stream = self.stream.as_ref();
+        stream.is_some_and(|stream| stream.is_needed(birth, block))
+    }
+
+    /// Counts a record of the log's own as dead.
+    pub(in super::super) fn kill_own(&mut self, reserved: &Reserved) {
+        self.kill(reserved.location, reserved.len_bytes);
+    }
+
+    /// Counts a grave as dead that is not needed, or that was copied.
+    pub(in super::super) fn kill_grave(&mut self, location: Location, len_bytes: usize) {
+        self.kill(location, len_bytes);
+        if let Some(stream) = &mut self.stream {
+            stream.discount_grave(len_bytes);
+        }
+    }
+
+    /// Bytes of graves, which count as live.
+    pub(in super::super) fn grave_bytes(&self) -> u64 {
+        self.stream.as_ref().map_or(0, super::Stream::grave_bytes)
+    }
+
+    /// Whether graves are so many that the oldest blocks should go, and one of them can.
+    pub(in super::super) fn has_sweep(&mut self) -> bool {
+        self.next_swept().is_some()
+    }
+
+    fn next_swept(&mut self) -> Option<BlockIndex> {
+        let stream = self.stream.as_mut()?;
+        if !stream.has_many_graves(self.live_bytes) {
+            return None;
+        }
+        stream.continue_sweep();
+        let is_sealed = |block: &BlockIndex| self.blocks[block.get()].is_sealed;
+        stream.swept().find(is_sealed)
+    }
+
+    /// Takes the next block of a sweep out of its list.
+    pub(in super::super) fn take_swept(&mut self) -> Option<BlockIndex> {
+        self.stream.as_ref()?;
+        self.link_settled();
+        let victim = self.next_swept()?;
+        let class = self.blocks[victim.get()].dead_bytes >> self.class_shift();
+        self.unlink(victim, class as usize);
+        self.blocks[victim.get()].is_sealed = false;
+        Some(victim)
+    }
+
+    /// Whether a block of this log waits until its members are settled.
+    pub(in super::super) fn has_unsettled(&self) -> bool {
+        let stream = self.stream.as_ref();
+        stream.is_some_and(|stream| !stream.unsettled.is_empty())
+    }
+
+    /// Takes a block over that was found in the file, its records yet to be counted.
+    pub(in super::super) fn adopt(&mut self, block: BlockIndex) {
+        self.know(block);
+        if let Some(stream) = &mut self.stream {
+            stream.adopt(block);
+        }
+    }
+
+    /// Counts a record of an adopted block as live.
+    pub(in super::super) fn count_adopted(
+        &mut self,
+        block: BlockIndex,
+        end: u64,
+        len_bytes: usize,
+    ) {
+        let used_bytes = u32_of(end - self.region.block_start(block));
+        self.blocks[block.get()].used_bytes = used_bytes;
+        self.live_bytes += len_bytes as u64;
+    }
+
+    /// All records of an adopted block were counted.
+    pub(in super::super) fn seal_adopted(&mut self, block: BlockIndex) {
+        self.blocks[block.get()].is_sealed = true;
+        self.link(block);
+    }
+}

@@ -1,0 +1,292 @@
+//! Building a shard from its blocks: every record in order, as if it were written again.
+//!
+//! Records are met in batches, so that the buckets of a batch are on their way before the first of
+//! them is needed. What a record replaces is dead from then on; what a batch holds takes effect in
+//! order. Large values are taken over at the end, when it is known which records of them live:
+//! numbers of runs are used again, and in the middle of a replay two records may name one run.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::super::large::RunReference;
+use super::super::log::Log;
+use super::super::record::{Kind, Shape};
+use super::super::seal::Flaw;
+use super::super::slot::{Location, Slot};
+use super::super::table::Table;
+use super::super::{OutOfMemory, Probe, Shard};
+use super::survey::{Kept, Survey};
+use super::walk::{Step, Walk};
+use super::{Damage, Progress, Report};
+use crate::hash::{Hasher, KeyHash};
+use crate::limits::LIMBO_STEP_LEN_BYTES;
+use crate::region::Region;
+
+/// Records whose buckets are fetched together.
+const BATCH_COUNT: usize = 32;
+
+/// One log being replayed.
+pub(super) struct Replay<'a> {
+    pub(super) shard: Shard,
+    /// Transactions whose members do not count.
+    lost: &'a BTreeSet<u64>,
+    /// Live records of large values, by their places.
+    large: BTreeMap<u64, RunReference>,
+    pub(super) report: Report,
+    pub(super) damage: Vec<Damage>,
+}
+
+/// A record on its way into the table.
+#[derive(Clone, Copy)]
+struct Met {
+    location: Location,
+    shape: Shape,
+    hash: KeyHash,
+}
+
+/// How a walk over a part of a block went on.
+enum Then {
+    /// There are more records.
+    More,
+    /// The block is done.
+    Done,
+}
+
+impl<'a> Replay<'a> {
+    /// A shard without records, whose next block gets the number after `sequence`.
+    pub(super) fn begin(
+        region: &Arc<Region>,
+        id: u16,
+        hasher: &Hasher,
+        sequence: u64,
+        lost: &'a BTreeSet<u64>,
+    ) -> Result<Self, OutOfMemory> {
+        let table = Table::new(Arc::clone(region), id).ok_or(OutOfMemory)?;
+        let log = Log::without_tail(Arc::clone(region), id, sequence).ok_or(OutOfMemory)?;
+        Ok(Self {
+            shard: Shard::of_parts(Arc::clone(region), id, hasher.clone(), table, log),
+            lost,
+            large: BTreeMap::new(),
+            report: Report::default(),
+            damage: Vec::new(),
+        })
+    }
+
+    /// Replays all blocks of a survey.
+    pub(super) fn run(&mut self, survey: &Survey, progress: &Progress) -> Result<(), OutOfMemory> {
+        let mut ahead = survey.kept.iter().skip(1);
+        for kept in &survey.kept {
+            if let Some(next) = ahead.next() {
+                self.shard.region.preload_block(next.block);
+            }
+            self.replay_block(kept)?;
+            progress.add(self.shard.region.block_len_bytes());
+        }
+        Ok(())
+    }
+
+    /// Takes the large values over, of which there must be one for each record that is left.
+    pub(super) fn adopt_large(&mut self) -> Result<(), OutOfMemory> {
+        for (offset, reference) in std::mem::take(&mut self.large) {
+            if !self.shard.large.adopt(reference) {
+                self.damage.push(Damage {
+                    offset: reference.offset,
+                    len_bytes: reference.len_bytes,
+                    reason: "a large value is not where its record says",
+                });
+                let location = Location::from_offset(offset);
+                let hash = self.hash_at(location);
+                self.forget(hash, location);
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at every byte of the large values; those that are damaged go, or are only counted.
+    pub(super) fn check_large(&mut self) {
+        let region = Arc::clone(&self.shard.region);
+        let is_bad = |reference: &RunReference| !reference.is_whole(&region);
+        let bad: Vec<(u64, RunReference)> = self
+            .large
+            .iter()
+            .filter(|(_, reference)| is_bad(reference))
+            .map(|(&offset, &reference)| (offset, reference))
+            .collect();
+        for (offset, reference) in bad {
+            self.damage.push(Damage {
+                offset: reference.offset,
+                len_bytes: reference.len_bytes,
+                reason: "a large value does not fit its checksum",
+            });
+            self.large.remove(&offset);
+            let location = Location::from_offset(offset);
+            let hash = self.hash_at(location);
+            self.forget(hash, location);
+        }
+    }
+
+    fn replay_block(&mut self, kept: &Kept) -> Result<(), OutOfMemory> {
+        self.shard.log.adopt(kept.block);
+        let mut at = 0;
+        let mut batch = Vec::with_capacity(BATCH_COUNT);
+        loop {
+            batch.clear();
+            let then = self.meet(kept, &mut at, &mut batch);
+            for met in &batch {
+                self.apply(met)?;
+            }
+            if self.shard.limbo.len() > 0 {
+                self.shard.free(LIMBO_STEP_LEN_BYTES);
+            }
+            if matches!(then, Then::Done) {
+                break;
+            }
+        }
+        self.shard.log.seal_adopted(kept.block);
+        self.report.block_count += 1;
+        Ok(())
+    }
+
+    /// Reads a batch of records from `at` on and begins to fetch what they need.
+    fn meet(&mut self, kept: &Kept, at: &mut usize, batch: &mut Vec<Met>) -> Then {
+        let region = Arc::clone(&self.shard.region);
+        let start = region.block_start(kept.block);
+        // SAFETY: this thread has the block to itself and writes nothing while it walks.
+        let mut walk = unsafe { Walk::over(&region, kept.block, *at) };
+        while batch.len() < BATCH_COUNT {
+            if walk.at() >= kept.end {
+                return Then::Done;
+            }
+            match walk.step() {
+                Step::End => return Then::Done,
+                Step::Flaw(flawed, flaw) => {
+                    if flawed >= kept.synced_len_bytes {
+                        return Then::Done;
+                    }
+                    let len_bytes = walk.pass_flaw();
+                    self.note_damage(start + flawed as u64, len_bytes, flaw);
+                }
+                Step::Record(record, shape) => {
+                    let bytes = walk.record(record, shape);
+                    let key = shape.key_in(bytes);
+                    let hash = self.shard.hasher.hash(key);
+                    let number = shape.transaction_in(bytes);
+                    let is_void = shape.kind == Kind::VOID
+                        || number.is_some_and(|number| self.lost.contains(&number));
+                    let location = Location::from_offset(start + record as u64);
+                    let end = start + walk.at() as u64;
+                    self.report.record_count += 1;
+                    self.shard
+                        .log
+                        .count_adopted(kept.block, end, shape.len_bytes());
+                    if is_void || shape.kind == Kind::COMMIT {
+                        self.shard.log.kill(location, shape.len_bytes());
+                    } else {
+                        self.shard.table.prefetch(hash);
+                        batch.push(Met {
+                            location,
+                            shape,
+                            hash,
+                        });
+                    }
+                }
+            }
+            *at = walk.at();
+        }
+        Then::More
+    }
+
+    fn note_damage(&mut self, offset: u64, len_bytes: usize, flaw: Flaw) {
+        self.damage.push(Damage {
+            offset,
+            len_bytes: len_bytes as u64,
+            reason: match flaw {
+                Flaw::Blank => "zeros where a record was written",
+                Flaw::Header => "what should be a record has an impossible header",
+                Flaw::Checksum => "a record does not fit its checksum",
+                Flaw::Expiry => "an expiry time does not fit its check",
+            },
+        });
+    }
+
+    fn apply(&mut self, met: &Met) -> Result<(), OutOfMemory> {
+        match met.shape.kind {
+            Kind::TOMBSTONE => {
+                self.shard.log.count_grave(met.shape.len_bytes());
+                if let Some((location, _)) = self.find(met) {
+                    self.forget(met.hash, location);
+                }
+            }
+            Kind::CLEAR => {
+                self.shard.log.count_grave(met.shape.len_bytes());
+                let birth = self.shard.log.record(met.location).number();
+                self.forget_up_to(birth);
+            }
+            _ => self.put(met)?,
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, met: &Met) -> Result<(), OutOfMemory> {
+        let slot = Slot::new(met.hash.tag(), met.location);
+        if let Some((location, place)) = self.find(met) {
+            self.shard.table.replace(place, slot);
+            self.bury(location);
+        } else {
+            let place = self.shard.vacancy_for(met.hash)?;
+            self.shard.table.insert(place, slot);
+            self.shard.key_count += 1;
+        }
+        let record = self.shard.log.record(met.location);
+        self.shard.volatile_count += u64::from(record.expires_at_ms().is_some());
+        if met.shape.kind == Kind::LARGE_STRING
+            && let Some(reference) = RunReference::from_bytes(record.value())
+        {
+            self.large.insert(met.location.offset(), reference);
+        }
+        Ok(())
+    }
+
+    fn find(&self, met: &Met) -> Option<(Location, super::super::Place)> {
+        let shard = &self.shard;
+        let key = shard.log.record(met.location).key();
+        let is_key = |location| shard.log.record(location).has_key(key);
+        let (place, slot) = shard.table.find(Probe::of(met.hash), is_key)?;
+        Some((slot.location(), place))
+    }
+
+    fn hash_at(&self, location: Location) -> KeyHash {
+        let key = self.shard.log.record(location).key();
+        self.shard.hasher.hash(key)
+    }
+
+    /// Takes the key of a record out of the table.
+    fn forget(&mut self, hash: KeyHash, location: Location) {
+        let place = self.shard.table.find_location(hash, location);
+        self.shard
+            .table
+            .remove(place.expect("a live record has a slot"));
+        self.shard.key_count -= 1;
+        self.bury(location);
+    }
+
+    /// Takes everything out that is in blocks numbered up to `birth`.
+    fn forget_up_to(&mut self, birth: u64) {
+        for (hash, location) in self.shard.records() {
+            let block = self.shard.region.block_of(location.offset());
+            if self.shard.region.sequence_of(block) <= birth {
+                self.forget(hash, location);
+            }
+        }
+    }
+
+    fn bury(&mut self, location: Location) {
+        let record = self.shard.log.record(location);
+        let shape = record.shape();
+        self.shard.volatile_count -= u64::from(record.expires_at_ms().is_some());
+        if shape.kind == Kind::LARGE_STRING {
+            self.large.remove(&location.offset());
+        }
+        self.shard.log.kill(location, shape.len_bytes());
+    }
+}
