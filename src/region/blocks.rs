@@ -85,6 +85,12 @@ impl Region {
         self.put_back(block, Use::Log);
     }
 
+    /// Whether blocks were returned that a later round makes free.
+    #[must_use]
+    pub fn is_awaiting_round(&self) -> bool {
+        !self.lock_free().pending.is_empty()
+    }
+
     /// Returns a block of the index that nobody can be reading any more.
     pub fn return_index_block(&self, block: BlockIndex) {
         self.put_back(block, self.index_use());

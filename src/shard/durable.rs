@@ -1,6 +1,9 @@
 //! What a shard in a file does in addition: graves for what goes, transactions.
 
+use crate::hash::KeyHash;
+
 use super::record::{Kind, MEMBER_LEN_BYTES, NUMBER_LEN_BYTES, Shape};
+use super::slot::Location;
 use super::{OutOfMemory, Place, Purpose, Shard};
 
 impl Shard {
@@ -30,6 +33,25 @@ impl Shard {
         // Needed until it is settled, and a block with members stays until then.
         self.log.kill_own(&appended?);
         Ok(())
+    }
+
+    /// Begins the block that what is written next goes to, after a recovery.
+    pub(super) fn begin_block(&mut self) -> Result<(), OutOfMemory> {
+        self.with_room(|shard| shard.log.begin_tail().then_some(()))
+    }
+
+    /// What was recovered is on disk: what it has no use for can go.
+    pub(super) fn finish_recovery(&mut self) {
+        self.large.finish_adopting();
+    }
+
+    /// All records that slots name, and their hashes.
+    pub(super) fn records(&self) -> Vec<(KeyHash, Location)> {
+        let locations = self.table.locations().into_iter();
+        let hash = |location| self.hasher.hash(self.log.record(location).key());
+        locations
+            .map(|location| (hash(location), location))
+            .collect()
     }
 
     /// Says that something changed that no position tells of.

@@ -63,11 +63,11 @@ impl Extents {
 
     /// All free extents, as offsets and lengths.
     pub(super) fn free_extents(&self) -> impl Iterator<Item = (u64, u64)> {
-        (0..).zip(&self.free).flat_map(|(order, indices)| {
+        let start = self.start;
+        (0..).zip(&self.free).flat_map(move |(order, indices)| {
             let len_bytes = UNIT << order;
-            indices
-                .iter()
-                .map(move |&index| (self.start + index * len_bytes, len_bytes))
+            let extent = move |&index: &u64| (start + index * len_bytes, len_bytes);
+            indices.iter().map(extent)
         })
     }
 
@@ -118,7 +118,9 @@ mod tests {
     #[test]
     fn an_extent_taken_at_its_place_is_as_if_it_had_been_given() {
         let mut first = Extents::new(1 << 40, UNIT * 64);
-        let given: Vec<_> = (1..6).filter_map(|count| first.take(UNIT * count)).collect();
+        let given: Vec<_> = (1..6)
+            .filter_map(|count| first.take(UNIT * count))
+            .collect();
         let mut second = Extents::new(1 << 40, UNIT * 64);
         for (count, &(offset, len_bytes)) in (1..6).zip(&given).rev() {
             assert_eq!(second.take_at(offset, UNIT * count), Some(len_bytes));

@@ -276,7 +276,10 @@ impl Large {
             len_bytes,
         } = reference;
         let at = number as usize;
-        let is_taken = self.runs.get(at).is_some_and(|run| run.state == State::Live);
+        let is_taken = self
+            .runs
+            .get(at)
+            .is_some_and(|run| run.state == State::Live);
         if at >= RUN_COUNT_MAX || is_taken || !reference.is_possible(&self.region) {
             return false;
         }

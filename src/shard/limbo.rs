@@ -88,12 +88,6 @@ impl Limbo {
         }
     }
 
-    /// Whether something waits for the disk.
-    pub(super) fn needs_round(&self, region: &Region, shard: u16) -> bool {
-        let first = self.stored.front();
-        first.is_some_and(|(moment, _, _)| !moment.is_past(region, shard))
-    }
-
     /// Forgets everything. What some core may still be reading is leaked.
     pub(super) fn abandon(&mut self, region: &Region, shard: u16) {
         let queue = std::mem::take(&mut self.queue);

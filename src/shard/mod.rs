@@ -39,6 +39,7 @@ mod marks;
 mod reader;
 mod reclaim;
 mod record;
+mod recover;
 mod scan;
 mod seal;
 mod slot;
@@ -50,6 +51,7 @@ mod table;
 pub use ahead::Ahead;
 pub use large::Pinned;
 pub use reader::{Reader, Unsure};
+pub use recover::{Damage, Mode, Progress, RecoverError, Report, recover};
 pub use stats::Stats;
 pub use table::Probe;
 
@@ -461,6 +463,7 @@ impl Shard {
             log_block_count: self.log.block_count(),
             log_live_bytes: self.log.live_bytes(),
             log_dead_bytes: self.log.dead_bytes(),
+            log_grave_bytes: self.log.grave_bytes(),
             log_reserve_block_count: self.log.reserve_count() as u64,
             large_value_count: self.large.run_count() as u64,
             large_bytes: self.large.committed_bytes(),
@@ -508,7 +511,12 @@ impl Shard {
         if let Some((place, _)) = self.lookup(key) {
             return Ok(place);
         }
-        let hash = key.hash();
+        self.vacancy_for(key.hash())
+    }
+
+    /// An empty slot for a key that is not there.
+    #[inline]
+    fn vacancy_for(&mut self, hash: KeyHash) -> Result<Place, OutOfMemory> {
         if !self.table.is_crowded(hash)
             && let Some(place) = self.table.vacancy(hash)
         {

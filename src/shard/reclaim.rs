@@ -66,16 +66,38 @@ impl Shard {
                 }
             } else if compacted_count < EMERGENCY_COMPACTION_BLOCKS_MAX && self.compact_block() {
                 compacted_count += 1;
-            } else if self.limbo.len() > 0 && wait_count < WAIT_COUNT_MAX {
+            } else if self.is_owed() && wait_count < WAIT_COUNT_MAX {
                 // Another core is in the middle of a turn, which is short. It may be waiting for
                 // this one as well; here nothing of its keys is in use.
                 self.region.epochs().renew(self.id);
                 wait_count += 1;
-                std::hint::spin_loop();
+                self.wait_for_a_round();
+                // In a file, blocks become free while nobody here frees anything.
+                let done = self.log.is_durable().then(|| attempt(self)).flatten();
+                if let Some(done) = done {
+                    return Ok(done);
+                }
             } else {
                 self.out_of_memory_count += 1;
                 return Err(OutOfMemory);
             }
+        }
+    }
+
+    /// Whether memory will come back without anything being done here.
+    fn is_owed(&self) -> bool {
+        self.limbo.len() > 0 || self.log.has_unsettled() || self.region.is_awaiting_round()
+    }
+
+    /// Waits a moment for other cores, and in a file for the disk: rounds give back what was freed.
+    fn wait_for_a_round(&self) {
+        if self.log.is_durable() {
+            let rounds = self.region.rounds();
+            rounds.request(rounds.needed());
+            // The thread that runs rounds may need this core.
+            std::thread::yield_now();
+        } else {
+            std::hint::spin_loop();
         }
     }
 

@@ -65,11 +65,6 @@ impl Kind {
     /// No record: nothing follows in this block. A header only.
     pub(super) const END: Self = Self(15);
 
-    /// Whether a slot may name a record of this kind.
-    pub(super) const fn is_string(self) -> bool {
-        matches!(self, Self::STRING | Self::LARGE_STRING)
-    }
-
     /// Whether it is a tombstone or a clear: live as long as what it hides may come back.
     pub(super) const fn is_grave(self) -> bool {
         matches!(self, Self::TOMBSTONE | Self::CLEAR)
@@ -155,6 +150,11 @@ impl Shape {
         record[KIND_AT] |= IS_MEMBER.to_le_bytes()[0];
         let word = record.len() - MEMBER_LEN_BYTES;
         record[word..].copy_from_slice(&number.to_le_bytes());
+    }
+
+    /// Makes a record void, its check yet to be written.
+    pub(super) fn make_void(record: &mut [u8]) {
+        record[KIND_AT] = record[KIND_AT] & !KIND_MASK.to_le_bytes()[0] | Kind::VOID.0;
     }
 
     /// The transaction whose member a whole record is.

@@ -143,7 +143,11 @@ impl fmt::Display for RecoverError {
                     report.damage.len()
                 )?;
                 match report.damage.first() {
-                    Some(first) => write!(f, "; the first at offset {}: {}", first.offset, first.reason),
+                    Some(first) => write!(
+                        f,
+                        "; the first at offset {}: {}",
+                        first.offset, first.reason
+                    ),
                     None => Ok(()),
                 }
             }
@@ -263,8 +267,9 @@ fn summary(
 ) -> Report {
     let mut report = Report::default();
     let bad = found.bad_entries.iter();
-    report.damage =
-        bad.map(|bad| Damage::of_entry(bad.offset, region.block_len_bytes())).collect();
+    report.damage = bad
+        .map(|bad| Damage::of_entry(bad.offset, region.block_len_bytes()))
+        .collect();
     for survey in surveys {
         report.torn_count += u64::from(survey.cut.is_some_and(|cut| cut.is_torn));
         report.discarded_block_count += survey.discarded.len() as u64;

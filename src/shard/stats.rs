@@ -23,6 +23,8 @@ pub struct Stats {
     pub log_live_bytes: u64,
     /// Bytes of dead records that are not yet reclaimed.
     pub log_dead_bytes: u64,
+    /// Bytes of tombstones and the like, which are part of the live ones; in a file only.
+    pub log_grave_bytes: u64,
     /// Blocks kept for compaction.
     pub log_reserve_block_count: u64,
     /// Large values.

@@ -143,11 +143,6 @@ impl Stream {
         transaction.map_or(0, |transaction| transaction.member_count)
     }
 
-    /// Whether records are members of a transaction.
-    pub(super) const fn is_in_transaction(&self) -> bool {
-        self.transaction.is_some()
-    }
-
     /// Counts one more member; returns the transaction's number.
     pub(super) fn count_member(&mut self) -> Option<u64> {
         let transaction = self.transaction.as_mut()?;

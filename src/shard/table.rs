@@ -409,6 +409,22 @@ impl Table {
         unsafe { address.cast::<Bucket>().read() }
     }
 
+    /// What all slots name.
+    pub(super) fn locations(&self) -> Vec<Location> {
+        let mut locations = Vec::new();
+        let mut index = 0;
+        loop {
+            let segment = self.entry_at(index).segment();
+            let buckets = (0..BUCKET_COUNT).map(|bucket| self.bucket(segment, bucket));
+            let words = buckets.flatten().filter(|&word| word != 0);
+            locations.extend(words.map(|word| Slot::from_word(word).location()));
+            index = self.next_segment(index);
+            if index == 0 {
+                return locations;
+            }
+        }
+    }
+
     /// A place by its directory entry, bucket and slot.
     pub(super) fn place_at(&self, index: usize, bucket: u32, slot_index: u64) -> Place {
         let entry = self.entry_at(index);

@@ -202,6 +202,34 @@ impl Log {
         self.live_bytes += len_bytes as u64;
     }
 
+    /// Counts a grave in an adopted block.
+    pub(in super::super) fn count_grave(&mut self, len_bytes: usize) {
+        if let Some(stream) = &mut self.stream {
+            stream.count_grave(len_bytes);
+        }
+    }
+
+    /// Makes a record one that means nothing, whatever comes of its transaction.
+    pub(in super::super) fn make_void(&mut self, offset: u64) {
+        let location = Location::from_offset(offset);
+        let seal = self.seal_of(location);
+        let shape = self.record(location).shape();
+        let record = self.bytes_mut(offset, shape.len_bytes());
+        // One word of the record changes, so that there is no half of it: kind and check.
+        Shape::make_void(record);
+        seal::sign(record, shape.expiry_start(), seal);
+    }
+
+    /// Says that an adopted log ends at `offset`.
+    pub(in super::super) fn end_adopted(&mut self, offset: u64) {
+        self.write_end_record(offset);
+    }
+
+    /// Begins a block to append to; false: there is none.
+    pub(in super::super) fn begin_tail(&mut self) -> bool {
+        self.make_space(0, Purpose::Write)
+    }
+
     /// All records of an adopted block were counted.
     pub(in super::super) fn seal_adopted(&mut self, block: BlockIndex) {
         self.blocks[block.get()].is_sealed = true;

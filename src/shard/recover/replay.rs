@@ -5,6 +5,11 @@
 //! order. Large values are taken over at the end, when it is known which records of them live:
 //! numbers of runs are used again, and in the middle of a replay two records may name one run.
 
+#![expect(
+    unsafe_code,
+    reason = "recovery reads blocks through walks that trust nothing"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -17,7 +22,7 @@ use super::super::table::Table;
 use super::super::{OutOfMemory, Probe, Shard};
 use super::survey::{Kept, Survey};
 use super::walk::{Step, Walk};
-use super::{Damage, Progress, Report};
+use super::{Damage, Progress};
 use crate::hash::{Hasher, KeyHash};
 use crate::limits::LIMBO_STEP_LEN_BYTES;
 use crate::region::Region;
@@ -32,7 +37,8 @@ pub(super) struct Replay<'a> {
     lost: &'a BTreeSet<u64>,
     /// Live records of large values, by their places.
     large: BTreeMap<u64, RunReference>,
-    pub(super) report: Report,
+    pub(super) block_count: u64,
+    pub(super) record_count: u64,
     pub(super) damage: Vec<Damage>,
 }
 
@@ -67,7 +73,8 @@ impl<'a> Replay<'a> {
             shard: Shard::of_parts(Arc::clone(region), id, hasher.clone(), table, log),
             lost,
             large: BTreeMap::new(),
-            report: Report::default(),
+            block_count: 0,
+            record_count: 0,
             damage: Vec::new(),
         })
     }
@@ -86,7 +93,7 @@ impl<'a> Replay<'a> {
     }
 
     /// Takes the large values over, of which there must be one for each record that is left.
-    pub(super) fn adopt_large(&mut self) -> Result<(), OutOfMemory> {
+    pub(super) fn adopt_large(&mut self) {
         for (offset, reference) in std::mem::take(&mut self.large) {
             if !self.shard.large.adopt(reference) {
                 self.damage.push(Damage {
@@ -99,7 +106,6 @@ impl<'a> Replay<'a> {
                 self.forget(hash, location);
             }
         }
-        Ok(())
     }
 
     /// Looks at every byte of the large values; those that are damaged go, or are only counted.
@@ -143,7 +149,7 @@ impl<'a> Replay<'a> {
             }
         }
         self.shard.log.seal_adopted(kept.block);
-        self.report.block_count += 1;
+        self.block_count += 1;
         Ok(())
     }
 
@@ -175,7 +181,7 @@ impl<'a> Replay<'a> {
                         || number.is_some_and(|number| self.lost.contains(&number));
                     let location = Location::from_offset(start + record as u64);
                     let end = start + walk.at() as u64;
-                    self.report.record_count += 1;
+                    self.record_count += 1;
                     self.shard
                         .log
                         .count_adopted(kept.block, end, shape.len_bytes());

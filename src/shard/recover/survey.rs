@@ -62,7 +62,6 @@ pub(super) struct Survey {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Kept {
     pub(super) block: BlockIndex,
-    pub(super) sequence: u64,
     /// Flaws from this offset on are no damage: the end.
     pub(super) synced_len_bytes: usize,
     /// Nothing from this offset on counts.
@@ -112,7 +111,6 @@ impl Stream {
             };
             let mut kept = Kept {
                 block: found.block,
-                sequence: found.sequence,
                 synced_len_bytes: within(self.synced),
                 end: within(u64::MAX),
             };
@@ -215,7 +213,10 @@ pub(super) fn incomplete(
     }
     if !lost.is_empty() {
         // One beyond the synced position was among those above, and its members were counted.
-        let beyond: BTreeSet<u64> = surveys.iter().flat_map(|survey| survey.commits.keys().copied()).collect();
+        let beyond: BTreeSet<u64> = surveys
+            .iter()
+            .flat_map(|survey| survey.commits.keys().copied())
+            .collect();
         let wanted: BTreeSet<u64> = lost.difference(&beyond).copied().collect();
         for stream in streams.iter().filter(|_| !wanted.is_empty()) {
             for number in stream.find_commits(region, &wanted) {

@@ -5,8 +5,8 @@
     reason = "recovery reads blocks that no log has taken over yet"
 )]
 
-use super::super::seal::{Flaw, Found, examine};
 use super::super::record::{HEADER_LEN_BYTES, Shape};
+use super::super::seal::{Flaw, Found, examine};
 use crate::limits::RECORD_ALIGN_BYTES;
 use crate::region::{BlockIndex, BlockSeal, Region};
 
