@@ -14,6 +14,7 @@ pub(crate) mod images;
 pub(crate) mod linearizable;
 pub(crate) mod malformed;
 pub(crate) mod process;
+pub(crate) mod store;
 pub(crate) mod transcript;
 
 use std::time::{Duration, Instant};
