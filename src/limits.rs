@@ -99,6 +99,8 @@ pub const LOG_SLACK_BLOCKS: u64 = 8;
 pub const GRAVES_DIVISOR: u64 = 8;
 /// Blocks of graves tolerated beyond that.
 pub const GRAVES_TOLERATED_BLOCKS: u64 = 2;
+/// Blocks emptied between two syncs when a start changes the number of shards.
+pub const RESPLIT_BATCH_BLOCKS_MAX: usize = 16;
 /// Work one write may do for compaction at once, in nanoseconds as `compact` estimates them.
 pub const COMPACTION_STEP_NS_MAX: u64 = 500_000;
 /// Bytes of what waits in limbo that one write frees on its way: one block, or a part of a run.

@@ -122,7 +122,7 @@ mod tests {
             .filter_map(|count| first.take(UNIT * count))
             .collect();
         let mut second = Extents::new(1 << 40, UNIT * 64);
-        for (count, &(offset, len_bytes)) in (1..6).zip(&given).rev() {
+        for (count, &(offset, len_bytes)) in (1..).zip(&given) {
             assert_eq!(second.take_at(offset, UNIT * count), Some(len_bytes));
             assert_eq!(second.take_at(offset, UNIT * count), None, "taken");
         }

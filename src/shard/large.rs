@@ -36,6 +36,7 @@
     reason = "runs are bytes of address space that this shard owns"
 )]
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::limits::{LARGE_EXTENT_GROWTH, PAGE_LEN_BYTES, RECORD_ALIGN_BYTES};
@@ -48,7 +49,10 @@ use super::slot::Location;
 #[derive(Debug)]
 pub(super) struct Large {
     region: Arc<Region>,
+    slice: Range<u64>,
     extents: Extents,
+    /// Runs that were found in other slices, for the shards of those to know.
+    foreign: Vec<(u64, u64)>,
     runs: Vec<Run>,
     free_numbers: Vec<u32>,
     /// Runs in limbo.
@@ -189,7 +193,9 @@ impl Large {
         let (start, len_bytes) = region.large_slice(shard);
         Self {
             region,
+            slice: start..start + len_bytes,
             extents: Extents::new(start, len_bytes),
+            foreign: Vec::new(),
             runs: Vec::new(),
             free_numbers: Vec::new(),
             retired_count: 0,
@@ -283,7 +289,7 @@ impl Large {
         if at >= RUN_COUNT_MAX || is_taken || !reference.is_possible(&self.region) {
             return false;
         }
-        let Some(reserved_bytes) = self.extents.take_at(offset, len_bytes) else {
+        let Some(reserved_bytes) = self.take_over(offset, len_bytes) else {
             return false;
         };
         let committed_bytes = len_bytes.next_multiple_of(PAGE_LEN_BYTES);
@@ -304,6 +310,45 @@ impl Large {
             ..Run::FREE
         };
         true
+    }
+
+    /// Takes over a run that another number of shards has made, under a number of its own.
+    pub(super) fn adopt_anew(&mut self, reference: RunReference) -> Option<RunReference> {
+        let number = self
+            .free_numbers
+            .pop()
+            .or_else(|| u32::try_from(self.runs.len()).ok())?;
+        let reference = RunReference {
+            number,
+            ..reference
+        };
+        self.adopt(reference).then_some(reference)
+    }
+
+    /// Address space for a run that was found. Of another shard's slice, where it stays when the
+    /// number of shards was changed, it is not given back before the next start.
+    fn take_over(&mut self, offset: u64, len_bytes: u64) -> Option<u64> {
+        if self.is_own(offset) {
+            return self.extents.take_at(offset, len_bytes);
+        }
+        self.foreign.push((offset, len_bytes));
+        Some(len_bytes)
+    }
+
+    fn is_own(&self, offset: u64) -> bool {
+        self.slice.contains(&offset)
+    }
+
+    /// The runs of this shard in slices of others, which must not use those places.
+    pub(super) fn take_foreign(&mut self) -> Vec<(u64, u64)> {
+        std::mem::take(&mut self.foreign)
+    }
+
+    /// Leaves a place in the slice of this shard to a run of another, if it is in this slice.
+    pub(super) fn leave(&mut self, offset: u64, len_bytes: u64) {
+        if self.is_own(offset) {
+            self.extents.take_at(offset, len_bytes);
+        }
     }
 
     /// All runs were taken over: the numbers between theirs are free, and so is what lies between.
@@ -492,7 +537,9 @@ impl Large {
         if extent.committed_bytes > 0 {
             return Some(extent);
         }
-        self.extents.give_back(extent.offset, extent.reserved_bytes);
+        if self.is_own(extent.offset) {
+            self.extents.give_back(extent.offset, extent.reserved_bytes);
+        }
         self.runs[extent.number as usize].state = State::Free;
         self.retired_count -= 1;
         self.free_numbers.push(extent.number);

@@ -235,10 +235,6 @@ impl Log {
     }
 
     /// Bytes of a block of this log that no slot names.
-    #[expect(
-        clippy::needless_pass_by_ref_mut,
-        reason = "the borrow is what makes the bytes ours"
-    )]
     fn bytes_mut(&mut self, start: u64, len_bytes: usize) -> &mut [u8] {
         // SAFETY: as in `fill`.
         unsafe { std::slice::from_raw_parts_mut(self.region.address(start), len_bytes) }

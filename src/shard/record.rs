@@ -188,6 +188,11 @@ impl Shape {
         &record[self.value_start()..][..self.value_len_bytes]
     }
 
+    /// The place of the value in the bytes of a whole record.
+    pub(super) fn value_in_mut(self, record: &mut [u8]) -> &mut [u8] {
+        &mut record[self.value_start()..][..self.value_len_bytes]
+    }
+
     const fn has_long_lengths(self) -> bool {
         self.key_len_bytes as u64 >= KEY_LEN_LONG || self.value_len_bytes as u64 >= VALUE_LEN_LONG
     }

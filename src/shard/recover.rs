@@ -17,9 +17,9 @@
 //!
 //! Not here: how the file is opened and what of its header can be wrong (`region`).
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::thread;
 
@@ -29,10 +29,12 @@ use crate::hash::Hasher;
 use crate::region::{Found, FoundBlock, Region};
 
 mod replay;
+mod resplit;
 mod survey;
 mod walk;
 
 use replay::Replay;
+use resplit::Resplit;
 use survey::{Member, Stream, Survey};
 
 /// How far a recovery is: for those who wait for it.
@@ -53,6 +55,21 @@ impl Progress {
     #[must_use]
     pub fn done_bytes(&self) -> u64 {
         self.done_bytes.load(Ordering::Relaxed)
+    }
+
+    fn expect(&self, region: &Region, logs: &[(&Stream, &Survey)]) {
+        let readers = |stream: &Stream| {
+            if stream.is_kept {
+                1
+            } else {
+                region.shard_count()
+            }
+        };
+        let counts = logs
+            .iter()
+            .map(|(stream, survey)| survey.kept.len() * readers(stream));
+        let total_bytes = counts.sum::<usize>() as u64 * region.block_len_bytes();
+        self.total_bytes.store(total_bytes, Ordering::Relaxed);
     }
 
     fn add(&self, len_bytes: u64) {
@@ -99,7 +116,7 @@ pub struct Report {
 }
 
 /// A stretch of the file that cannot be trusted though it was on disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Damage {
     /// Where it begins in the file, in bytes.
     pub offset: u64,
@@ -184,15 +201,23 @@ pub fn recover(
     mode: Mode,
 ) -> Result<(Vec<Shard>, Report), RecoverError> {
     let streams = streams_of(region, found);
-    let held = found.blocks.iter().filter(|found| !found.is_freed).count() as u64;
-    let total_bytes = held * region.block_len_bytes();
-    progress.total_bytes.store(total_bytes, Ordering::Relaxed);
-
     let surveys = in_parallel(&streams, |stream| stream.survey(region));
     let (lost, members) = survey::incomplete(region, &streams, &surveys);
-    let both: Vec<(&Stream, &Survey)> = streams.iter().zip(&surveys).collect();
-    let replays = in_parallel(&both, |(stream, survey)| {
-        replay(region, stream, survey, hasher, &lost, progress, mode)
+    let logs: Vec<(&Stream, &Survey)> = streams.iter().zip(&surveys).collect();
+    progress.expect(region, &logs);
+
+    let owners = 0..u16::try_from(region.shard_count()).expect("shards are counted in 16 bits");
+    let owners: Vec<u16> = owners.collect();
+    let replays = in_parallel(&owners, |&owner| {
+        let mut replay = Replay::begin(region, owner, hasher, last_of(&streams, owner), &lost)?;
+        for (stream, survey) in logs.iter().filter(|(stream, _)| stream.is_for(owner)) {
+            replay.run(stream, survey, progress)?;
+        }
+        if mode == Mode::Inspect {
+            replay.check_large();
+        }
+        replay.adopt_large();
+        Ok::<_, OutOfMemory>(replay)
     });
     let mut replays = replays.into_iter().collect::<Result<Vec<_>, _>>()?;
 
@@ -204,59 +229,55 @@ pub fn recover(
     let mut shards: Vec<Shard> = replays.into_iter().map(|replay| replay.shard).collect();
     if mode != Mode::Inspect {
         mark(region, &surveys, &members, &mut shards)?;
-        region.finish_recovery()?;
-        shards.iter_mut().for_each(Shard::finish_recovery);
+        go_on(region, &logs, &mut shards)?;
     }
     Ok((shards, report))
 }
 
-/// The logs of the last generation.
+/// All logs there are, those of older generations first.
 fn streams_of(region: &Region, found: &Found) -> Vec<Stream> {
-    let owners = 0..u16::try_from(region.shard_count()).expect("shards are counted in 16 bits");
-    let first_sequence = found
-        .generations
-        .last()
-        .map_or(1, |generation| generation.first_sequence);
-    let position = |positions: &[u64], owner: u16| {
-        let position = positions.get(usize::from(owner));
-        position.copied().unwrap_or(0)
-    };
-    owners
-        .map(|owner| Stream {
+    let mut streams = Vec::new();
+    let mut end = u64::MAX;
+    for (age, generation) in found.generations.iter().rev().enumerate() {
+        let is_last = age == 0;
+        let is_kept = is_last && generation.shard_count == region.shard_count();
+        let position = |positions: &[u64], owner: u16| {
+            // Of older generations everything is on disk and as it should be.
+            let position = positions.get(usize::from(owner)).filter(|_| is_last);
+            position
+                .copied()
+                .unwrap_or(if is_last { 0 } else { u64::MAX })
+        };
+        let owners = 0..u16::try_from(generation.shard_count).expect("counted in 16 bits");
+        streams.extend(owners.rev().map(|owner| Stream {
             owner,
-            blocks: blocks_of(found, owner, first_sequence),
-            first_sequence,
+            is_kept,
+            blocks: blocks_of(found, owner, generation.first_sequence..end),
+            first_sequence: generation.first_sequence,
             synced: position(&found.synced, owner),
             settled: position(&found.settled, owner),
-        })
-        .collect()
+        }));
+        end = generation.first_sequence;
+    }
+    streams.reverse();
+    streams
 }
 
-fn blocks_of(found: &Found, owner: u16, first_sequence: u64) -> Vec<FoundBlock> {
-    let is_of = |found: &&FoundBlock| found.owner == owner && found.sequence >= first_sequence;
+fn blocks_of(found: &Found, owner: u16, sequences: Range<u64>) -> Vec<FoundBlock> {
+    let is_of = |found: &&FoundBlock| found.owner == owner && sequences.contains(&found.sequence);
     let mut blocks: Vec<FoundBlock> = found.blocks.iter().filter(is_of).copied().collect();
     blocks.sort_unstable_by_key(|found| (found.sequence, found.is_freed));
     blocks
 }
 
-fn replay<'a>(
-    region: &Arc<Region>,
-    stream: &Stream,
-    survey: &Survey,
-    hasher: &Hasher,
-    lost: &'a BTreeSet<u64>,
-    progress: &Progress,
-    mode: Mode,
-) -> Result<Replay<'a>, OutOfMemory> {
-    let last = stream.blocks.last().map(|found| found.sequence);
-    let sequence = last.unwrap_or(0).max(stream.first_sequence - 1);
-    let mut replay = Replay::begin(region, stream.owner, hasher, sequence, lost)?;
-    replay.run(survey, progress)?;
-    if mode == Mode::Inspect {
-        replay.check_large();
-    }
-    replay.adopt_large();
-    Ok(replay)
+/// The last number a block of today's log of `owner` has.
+fn last_of(streams: &[Stream], owner: u16) -> u64 {
+    let is_it = |stream: &&Stream| stream.is_kept && stream.owner == owner;
+    let stream = streams.iter().find(is_it);
+    stream.map_or(0, |stream| {
+        let last = stream.blocks.last().map(|found| found.sequence);
+        last.unwrap_or(0).max(stream.first_sequence - 1)
+    })
 }
 
 fn summary(
@@ -285,6 +306,8 @@ fn summary(
         report.large_value_count += stats.large_value_count;
         report.damage.append(&mut replay.damage);
     }
+    report.damage.sort_unstable();
+    report.damage.dedup();
     report
 }
 
@@ -295,27 +318,61 @@ fn mark(
     members: &[Member],
     shards: &mut [Shard],
 ) -> Result<(), RecoverError> {
-    for (survey, shard) in surveys.iter().zip(&mut *shards) {
-        let is_own = |member: &&Member| {
-            let block = region.block_of(member.offset);
-            survey.kept.iter().any(|kept| kept.block == block)
-        };
-        for member in members.iter().filter(is_own) {
-            shard.log.make_void(member.offset);
-        }
-        for &block in &survey.discarded {
-            region.return_block(block);
-        }
+    // Any log can do it: the places say what the checks are made from.
+    let Some(first) = shards.first_mut() else {
+        return Ok(());
+    };
+    for member in members {
+        first.log.make_void(member.offset);
+    }
+    for &block in surveys.iter().flat_map(|survey| &survey.discarded) {
+        region.return_block(block);
     }
     // An END is written when nothing beyond it is left to be found.
     region.sync()?;
-    for (survey, shard) in surveys.iter().zip(shards) {
-        if let Some(cut) = survey.cut {
-            shard.log.end_adopted(cut.offset);
-        }
-        shard.begin_block()?;
+    for cut in surveys.iter().filter_map(|survey| survey.cut) {
+        first.log.write_end_record(cut.offset);
     }
     Ok(())
+}
+
+/// Begins a new block in every log, and empties the logs of another number of shards.
+fn go_on(
+    region: &Arc<Region>,
+    logs: &[(&Stream, &Survey)],
+    shards: &mut [Shard],
+) -> Result<(), RecoverError> {
+    let is_same_count = logs.iter().any(|(stream, _)| stream.is_kept);
+    if is_same_count {
+        shards.iter_mut().try_for_each(Shard::begin_block)?;
+    }
+    let first_sequence = region.finish_recovery()?;
+    if !is_same_count {
+        for shard in &mut *shards {
+            shard.log.begin_at(first_sequence);
+            shard.begin_block()?;
+        }
+    }
+    let mut resplit = Resplit::new(region, shards);
+    for (_, survey) in logs.iter().filter(|(stream, _)| !stream.is_kept) {
+        resplit.empty(survey)?;
+    }
+    share_slices(shards);
+    shards.iter_mut().for_each(Shard::finish_recovery);
+    Ok(())
+}
+
+/// Runs that are in another shard's slice: that shard must not use their places.
+fn share_slices(shards: &mut [Shard]) {
+    let foreign: Vec<(u64, u64)> = shards
+        .iter_mut()
+        .flat_map(|shard| shard.large.take_foreign())
+        .collect();
+    for shard in shards {
+        for &(offset, len_bytes) in &foreign {
+            shard.large.leave(offset, len_bytes);
+        }
+    }
 }
 
 /// Does something for each item on a thread of its own.

@@ -93,6 +93,18 @@ impl Stream {
         self.owned.insert(sequence, block);
     }
 
+    /// Whether a block is part of this log.
+    pub(super) fn owns(&self, block: BlockIndex) -> bool {
+        let owned = self.owned.get(&self.region.sequence_of(block));
+        owned == Some(&block)
+    }
+
+    /// Lets the next block have the number `sequence`.
+    pub(super) fn begin_at(&mut self, sequence: u64) {
+        debug_assert!(self.owned.is_empty());
+        self.sequence = sequence - 1;
+    }
+
     /// A block is the region's again.
     pub(super) fn disown(&mut self, block: BlockIndex) {
         self.owned.remove(&self.region.sequence_of(block));

@@ -194,12 +194,25 @@ impl Log {
     pub(in super::super) fn count_adopted(
         &mut self,
         block: BlockIndex,
-        end: u64,
+        end: usize,
         len_bytes: usize,
     ) {
-        let used_bytes = u32_of(end - self.region.block_start(block));
-        self.blocks[block.get()].used_bytes = used_bytes;
+        self.blocks[block.get()].used_bytes = u32_of(end as u64);
         self.live_bytes += len_bytes as u64;
+    }
+
+    /// Whether a record is in a block of this log, which in anonymous memory nobody asks.
+    pub(in super::super) fn owns(&self, location: Location) -> bool {
+        let block = self.region.block_of(location.offset());
+        let stream = self.stream.as_ref();
+        stream.is_some_and(|stream| stream.owns(block))
+    }
+
+    /// Lets the next block have the number `sequence`, of a log that has none yet.
+    pub(in super::super) fn begin_at(&mut self, sequence: u64) {
+        if let Some(stream) = &mut self.stream {
+            stream.begin_at(sequence);
+        }
     }
 
     /// Counts a grave in an adopted block.
@@ -207,6 +220,15 @@ impl Log {
         if let Some(stream) = &mut self.stream {
             stream.count_grave(len_bytes);
         }
+    }
+
+    /// Gives a record that no slot names yet another value of the same length.
+    pub(in super::super) fn change_value(&mut self, reserved: &Reserved, value: &[u8]) {
+        let seal = self.seal_of(reserved.location);
+        let record = self.bytes_mut(reserved.location.offset(), reserved.len_bytes);
+        let shape = Shape::read(record).expect("a record that was written whole");
+        shape.value_in_mut(record).copy_from_slice(value);
+        seal::sign(record, shape.expiry_start(), seal);
     }
 
     /// Makes a record one that means nothing, whatever comes of its transaction.
@@ -218,11 +240,6 @@ impl Log {
         // One word of the record changes, so that there is no half of it: kind and check.
         Shape::make_void(record);
         seal::sign(record, shape.expiry_start(), seal);
-    }
-
-    /// Says that an adopted log ends at `offset`.
-    pub(in super::super) fn end_adopted(&mut self, offset: u64) {
-        self.write_end_record(offset);
     }
 
     /// Begins a block to append to; false: there is none.

@@ -20,10 +20,10 @@ use super::super::seal::Flaw;
 use super::super::slot::{Location, Slot};
 use super::super::table::Table;
 use super::super::{OutOfMemory, Probe, Shard};
-use super::survey::{Kept, Survey};
+use super::survey::{Kept, Stream, Survey};
 use super::walk::{Step, Walk};
 use super::{Damage, Progress};
-use crate::hash::{Hasher, KeyHash};
+use crate::hash::{Hasher, KeyHash, cluster_slot, shard_of_slot};
 use crate::limits::LIMBO_STEP_LEN_BYTES;
 use crate::region::Region;
 
@@ -37,6 +37,11 @@ pub(super) struct Replay<'a> {
     lost: &'a BTreeSet<u64>,
     /// Live records of large values, by their places.
     large: BTreeMap<u64, RunReference>,
+    /// Whether the blocks being replayed belong to this shard's log; if not, they are about to be
+    /// emptied, and only keys that are this shard's now are looked at.
+    is_own: bool,
+    /// Whether there were blocks of other logs.
+    has_foreign: bool,
     pub(super) block_count: u64,
     pub(super) record_count: u64,
     pub(super) damage: Vec<Damage>,
@@ -73,37 +78,44 @@ impl<'a> Replay<'a> {
             shard: Shard::of_parts(Arc::clone(region), id, hasher.clone(), table, log),
             lost,
             large: BTreeMap::new(),
+            is_own: true,
+            has_foreign: false,
             block_count: 0,
             record_count: 0,
             damage: Vec::new(),
         })
     }
 
-    /// Replays all blocks of a survey.
-    pub(super) fn run(&mut self, survey: &Survey, progress: &Progress) -> Result<(), OutOfMemory> {
+    /// Replays all blocks of a log.
+    pub(super) fn run(
+        &mut self,
+        stream: &Stream,
+        survey: &Survey,
+        progress: &Progress,
+    ) -> Result<(), OutOfMemory> {
+        self.is_own = stream.is_kept;
+        self.has_foreign |= !stream.is_kept;
         let mut ahead = survey.kept.iter().skip(1);
         for kept in &survey.kept {
             if let Some(next) = ahead.next() {
                 self.shard.region.preload_block(next.block);
             }
-            self.replay_block(kept)?;
+            self.replay_block(survey, kept)?;
             progress.add(self.shard.region.block_len_bytes());
         }
         Ok(())
     }
 
-    /// Takes the large values over, of which there must be one for each record that is left.
+    /// Takes the large values over that records of this shard's log name.
     pub(super) fn adopt_large(&mut self) {
         for (offset, reference) in std::mem::take(&mut self.large) {
-            if !self.shard.large.adopt(reference) {
-                self.damage.push(Damage {
-                    offset: reference.offset,
-                    len_bytes: reference.len_bytes,
-                    reason: "a large value is not where its record says",
-                });
-                let location = Location::from_offset(offset);
-                let hash = self.hash_at(location);
-                self.forget(hash, location);
+            let location = Location::from_offset(offset);
+            if self.is_of_log(location) && !self.shard.large.adopt(reference) {
+                self.lose(
+                    location,
+                    reference,
+                    "a large value is not where its record says",
+                );
             }
         }
     }
@@ -119,27 +131,36 @@ impl<'a> Replay<'a> {
             .map(|(&offset, &reference)| (offset, reference))
             .collect();
         for (offset, reference) in bad {
-            self.damage.push(Damage {
-                offset: reference.offset,
-                len_bytes: reference.len_bytes,
-                reason: "a large value does not fit its checksum",
-            });
-            self.large.remove(&offset);
             let location = Location::from_offset(offset);
-            let hash = self.hash_at(location);
-            self.forget(hash, location);
+            self.lose(
+                location,
+                reference,
+                "a large value does not fit its checksum",
+            );
         }
     }
 
-    fn replay_block(&mut self, kept: &Kept) -> Result<(), OutOfMemory> {
-        self.shard.log.adopt(kept.block);
+    fn lose(&mut self, location: Location, reference: RunReference, reason: &'static str) {
+        self.damage.push(Damage {
+            offset: reference.offset,
+            len_bytes: reference.len_bytes,
+            reason,
+        });
+        let hash = self.hash_at(location);
+        self.forget(hash, location);
+    }
+
+    fn replay_block(&mut self, survey: &Survey, kept: &Kept) -> Result<(), OutOfMemory> {
+        if self.is_own {
+            self.shard.log.adopt(kept.block);
+        }
         let mut at = 0;
         let mut batch = Vec::with_capacity(BATCH_COUNT);
         loop {
             batch.clear();
             let then = self.meet(kept, &mut at, &mut batch);
             for met in &batch {
-                self.apply(met)?;
+                self.apply(survey, met)?;
             }
             if self.shard.limbo.len() > 0 {
                 self.shard.free(LIMBO_STEP_LEN_BYTES);
@@ -148,7 +169,9 @@ impl<'a> Replay<'a> {
                 break;
             }
         }
-        self.shard.log.seal_adopted(kept.block);
+        if self.is_own {
+            self.shard.log.seal_adopted(kept.block);
+        }
         self.block_count += 1;
         Ok(())
     }
@@ -174,20 +197,9 @@ impl<'a> Replay<'a> {
                 }
                 Step::Record(record, shape) => {
                     let bytes = walk.record(record, shape);
-                    let key = shape.key_in(bytes);
-                    let hash = self.shard.hasher.hash(key);
-                    let number = shape.transaction_in(bytes);
-                    let is_void = shape.kind == Kind::VOID
-                        || number.is_some_and(|number| self.lost.contains(&number));
                     let location = Location::from_offset(start + record as u64);
-                    let end = start + walk.at() as u64;
-                    self.record_count += 1;
-                    self.shard
-                        .log
-                        .count_adopted(kept.block, end, shape.len_bytes());
-                    if is_void || shape.kind == Kind::COMMIT {
-                        self.shard.log.kill(location, shape.len_bytes());
-                    } else {
+                    if self.counts(kept, walk.at(), location, shape, bytes) {
+                        let hash = self.shard.hasher.hash(shape.key_in(bytes));
                         self.shard.table.prefetch(hash);
                         batch.push(Met {
                             location,
@@ -200,6 +212,35 @@ impl<'a> Replay<'a> {
             *at = walk.at();
         }
         Then::More
+    }
+
+    /// Takes note of a record; true if it has an effect here.
+    fn counts(
+        &mut self,
+        kept: &Kept,
+        end: usize,
+        location: Location,
+        shape: Shape,
+        record: &[u8],
+    ) -> bool {
+        let number = shape.transaction_in(record);
+        let is_lost = number.is_some_and(|number| self.lost.contains(&number));
+        let is_void = is_lost || matches!(shape.kind, Kind::VOID | Kind::COMMIT);
+        if self.is_own {
+            let log = &mut self.shard.log;
+            log.count_adopted(kept.block, end, shape.len_bytes());
+            if is_void {
+                log.kill(location, shape.len_bytes());
+            }
+        }
+        let is_here = self.is_own || shape.kind == Kind::CLEAR || self.owns(shape.key_in(record));
+        self.record_count += u64::from(is_here);
+        is_here && !is_void
+    }
+
+    fn owns(&self, key: &[u8]) -> bool {
+        let count = u16::try_from(self.shard.region.shard_count()).expect("counted in 16 bits");
+        shard_of_slot(cluster_slot(key), count) == self.shard.id
     }
 
     fn note_damage(&mut self, offset: u64, len_bytes: usize, flaw: Flaw) {
@@ -215,18 +256,19 @@ impl<'a> Replay<'a> {
         });
     }
 
-    fn apply(&mut self, met: &Met) -> Result<(), OutOfMemory> {
+    fn apply(&mut self, survey: &Survey, met: &Met) -> Result<(), OutOfMemory> {
+        if met.shape.kind.is_grave() && self.is_own {
+            self.shard.log.count_grave(met.shape.len_bytes());
+        }
         match met.shape.kind {
             Kind::TOMBSTONE => {
-                self.shard.log.count_grave(met.shape.len_bytes());
                 if let Some((location, _)) = self.find(met) {
                     self.forget(met.hash, location);
                 }
             }
             Kind::CLEAR => {
-                self.shard.log.count_grave(met.shape.len_bytes());
                 let birth = self.shard.log.record(met.location).number();
-                self.forget_up_to(birth);
+                self.forget_up_to(survey, birth);
             }
             _ => self.put(met)?,
         }
@@ -276,11 +318,16 @@ impl<'a> Replay<'a> {
         self.bury(location);
     }
 
-    /// Takes everything out that is in blocks numbered up to `birth`.
-    fn forget_up_to(&mut self, birth: u64) {
+    /// Takes everything out that is in blocks of a log numbered up to `birth`.
+    fn forget_up_to(&mut self, survey: &Survey, birth: u64) {
+        let kept = survey.kept.iter();
+        let cleared: BTreeSet<usize> = kept
+            .filter(|kept| kept.sequence <= birth)
+            .map(|kept| kept.block.get())
+            .collect();
         for (hash, location) in self.shard.records() {
             let block = self.shard.region.block_of(location.offset());
-            if self.shard.region.sequence_of(block) <= birth {
+            if cleared.contains(&block.get()) {
                 self.forget(hash, location);
             }
         }
@@ -293,6 +340,13 @@ impl<'a> Replay<'a> {
         if shape.kind == Kind::LARGE_STRING {
             self.large.remove(&location.offset());
         }
-        self.shard.log.kill(location, shape.len_bytes());
+        if self.is_of_log(location) {
+            self.shard.log.kill(location, shape.len_bytes());
+        }
+    }
+
+    /// Whether a record is in the shard's own log.
+    fn is_of_log(&self, location: Location) -> bool {
+        !self.has_foreign || self.shard.log.owns(location)
     }
 }

@@ -35,6 +35,8 @@ use crate::region::{BlockIndex, FoundBlock, Region};
 #[derive(Clone, Debug)]
 pub(super) struct Stream {
     pub(super) owner: u16,
+    /// Whether its records are replayed into the log they are in: the owner is that shard today.
+    pub(super) is_kept: bool,
     /// In order, freed ones included.
     pub(super) blocks: Vec<FoundBlock>,
     /// The least number a block of it can have.
@@ -62,6 +64,7 @@ pub(super) struct Survey {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Kept {
     pub(super) block: BlockIndex,
+    pub(super) sequence: u64,
     /// Flaws from this offset on are no damage: the end.
     pub(super) synced_len_bytes: usize,
     /// Nothing from this offset on counts.
@@ -86,6 +89,11 @@ pub(super) struct Member {
 }
 
 impl Stream {
+    /// Whether shard `shard` looks at it.
+    pub(super) const fn is_for(&self, shard: u16) -> bool {
+        !self.is_kept || self.owner == shard
+    }
+
     /// Finds the log's end and what is beyond the settled position.
     pub(super) fn survey(&self, region: &Region) -> Survey {
         let mut survey = Survey::default();
@@ -111,6 +119,7 @@ impl Stream {
             };
             let mut kept = Kept {
                 block: found.block,
+                sequence: found.sequence,
                 synced_len_bytes: within(self.synced),
                 end: within(u64::MAX),
             };
