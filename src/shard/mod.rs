@@ -40,6 +40,7 @@ mod reader;
 mod reclaim;
 mod record;
 mod recover;
+mod remove;
 mod scan;
 mod seal;
 mod slot;
@@ -289,26 +290,6 @@ impl Shard {
         Ok(written)
     }
 
-    /// Removes a key; false when it is not there.
-    ///
-    /// # Errors
-    /// In a file only: if there is no room to say that the key is gone, and even the reserve is used
-    /// up. The key is then as it was.
-    pub fn remove(&mut self, key: Key<'_>, now_ms: u64) -> Result<bool, OutOfMemory> {
-        let Some((place, slot)) = self.lookup(key) else {
-            return Ok(false);
-        };
-        if self.log.record(slot.location()).is_expired(now_ms) {
-            self.expire(place);
-            return Ok(false);
-        }
-        self.take_out(place)?;
-        if self.log.is_durable() {
-            self.pay_for(0);
-        }
-        Ok(true)
-    }
-
     /// Sets or removes the expiry of a key; false when the key is not there.
     ///
     /// # Errors
@@ -341,40 +322,6 @@ impl Shard {
             self.pay_for(shape.len_bytes());
         }
         Ok(true)
-    }
-
-    /// Removes every key. Takes no time that depends on their number of bytes; the memory comes
-    /// back by background work, or to writes that need it.
-    ///
-    /// # Errors
-    /// In a file only: if there is no block to say so in. Everything is then as it was.
-    pub fn clear(&mut self) -> Result<(), OutOfMemory> {
-        if self.log.is_durable() && !self.log.has_next_block() {
-            self.with_room(|shard| shard.log.has_next_block().then_some(()))?;
-        }
-        let victim = self.compaction.abandon();
-        let birth = self.log.birth();
-        let detached = self.log.detach(victim);
-        if self.log.is_durable() {
-            // In a block of its own, which is numbered after all it says are dead.
-            let clear = self.log.append_number(Kind::CLEAR, birth);
-            assert!(clear.is_some(), "there is a next block");
-        }
-        self.begin_publish();
-        self.table.clear(&mut self.limbo);
-        self.end_publish();
-        if let Some(first) = detached {
-            self.give_up(Retired::Chain(first));
-        }
-        self.large.clear();
-        // What is on its way in belongs to writes that come after.
-        for staged in &self.staged {
-            self.large.spare(staged.run);
-        }
-        self.key_count = 0;
-        self.volatile_count = 0;
-        self.merge_at = 0;
-        Ok(())
     }
 
     /// Keys, including those whose time has come but whom nobody has looked at since.
@@ -625,26 +572,6 @@ impl Shard {
             .replace(place, Slot::new(key.hash().tag(), space.location()));
         self.bury(source);
         self.volatile_count += u64::from(expires_at_ms.is_some());
-    }
-
-    /// Removes a key whose time has come. Without room to say so it stays, and stays expired.
-    #[cold]
-    fn expire(&mut self, place: Place) {
-        self.expired_count += u64::from(self.take_out(place).is_ok());
-    }
-
-    /// Removes the key at `place` with its value.
-    fn take_out(&mut self, place: Place) -> Result<(), OutOfMemory> {
-        if self.log.is_durable() {
-            self.entomb(place)?;
-        }
-        let location = self.table.slot(place).location();
-        self.table.remove(place);
-        self.key_count -= 1;
-        self.removals += 1;
-        self.give_up_value(location);
-        self.bury(location);
-        Ok(())
     }
 
     /// Gives up the run of a large value; the value in a record goes with the record.
