@@ -200,7 +200,7 @@ pub fn recover(
     progress: &Progress,
     mode: Mode,
 ) -> Result<(Vec<Shard>, Report), RecoverError> {
-    let streams = streams_of(region, found);
+    let streams = streams_of(region, found, mode);
     let surveys = in_parallel(&streams, |stream| stream.survey(region));
     let (lost, members) = survey::incomplete(region, &streams, &surveys);
     let logs: Vec<(&Stream, &Survey)> = streams.iter().zip(&surveys).collect();
@@ -213,7 +213,8 @@ pub fn recover(
         for (stream, survey) in logs.iter().filter(|(stream, _)| stream.is_for(owner)) {
             replay.run(stream, survey, progress)?;
         }
-        if mode == Mode::Inspect {
+        // After an orderly end a start is to be fast; then only who inspects reads every value.
+        if mode != Mode::Refuse || !found.is_clean {
             replay.check_large();
         }
         replay.adopt_large();
@@ -229,18 +230,23 @@ pub fn recover(
     let mut shards: Vec<Shard> = replays.into_iter().map(|replay| replay.shard).collect();
     if mode != Mode::Inspect {
         mark(region, &surveys, &members, &mut shards)?;
+        for bad in &found.bad_entries {
+            region.return_block(bad.block);
+        }
         go_on(region, &logs, &mut shards)?;
     }
     Ok((shards, report))
 }
 
 /// All logs there are, those of older generations first.
-fn streams_of(region: &Region, found: &Found) -> Vec<Stream> {
+fn streams_of(region: &Region, found: &Found, mode: Mode) -> Vec<Stream> {
     let mut streams = Vec::new();
     let mut end = u64::MAX;
     for (age, generation) in found.generations.iter().rev().enumerate() {
         let is_last = age == 0;
-        let is_kept = is_last && generation.shard_count == region.shard_count();
+        let is_todays = is_last && generation.shard_count == region.shard_count();
+        // What is intact of a damaged log is copied, so that no damage is left for later.
+        let is_kept = is_todays && mode != Mode::Salvage;
         let position = |positions: &[u64], owner: u16| {
             // Of older generations everything is on disk and as it should be.
             let position = positions.get(usize::from(owner)).filter(|_| is_last);
@@ -251,6 +257,7 @@ fn streams_of(region: &Region, found: &Found) -> Vec<Stream> {
         let owners = 0..u16::try_from(generation.shard_count).expect("counted in 16 bits");
         streams.extend(owners.rev().map(|owner| Stream {
             owner,
+            is_todays,
             is_kept,
             blocks: blocks_of(found, owner, generation.first_sequence..end),
             first_sequence: generation.first_sequence,
@@ -272,7 +279,7 @@ fn blocks_of(found: &Found, owner: u16, sequences: Range<u64>) -> Vec<FoundBlock
 
 /// The last number a block of today's log of `owner` has.
 fn last_of(streams: &[Stream], owner: u16) -> u64 {
-    let is_it = |stream: &&Stream| stream.is_kept && stream.owner == owner;
+    let is_it = |stream: &&Stream| stream.is_todays && stream.owner == owner;
     let stream = streams.iter().find(is_it);
     stream.map_or(0, |stream| {
         let last = stream.blocks.last().map(|found| found.sequence);
@@ -342,7 +349,7 @@ fn go_on(
     logs: &[(&Stream, &Survey)],
     shards: &mut [Shard],
 ) -> Result<(), RecoverError> {
-    let is_same_count = logs.iter().any(|(stream, _)| stream.is_kept);
+    let is_same_count = logs.iter().any(|(stream, _)| stream.is_todays);
     if is_same_count {
         shards.iter_mut().try_for_each(Shard::begin_block)?;
     }

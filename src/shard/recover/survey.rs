@@ -35,7 +35,9 @@ use crate::region::{BlockIndex, FoundBlock, Region};
 #[derive(Clone, Debug)]
 pub(super) struct Stream {
     pub(super) owner: u16,
-    /// Whether its records are replayed into the log they are in: the owner is that shard today.
+    /// Whether the owner is that shard today.
+    pub(super) is_todays: bool,
+    /// Whether its records stay where they are.
     pub(super) is_kept: bool,
     /// In order, freed ones included.
     pub(super) blocks: Vec<FoundBlock>,
