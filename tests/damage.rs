@@ -3,7 +3,7 @@
 //! flipped, zeroed, copied elsewhere or cut off, and it is opened: to be served, to be salvaged and
 //! to be inspected. Values carry their key, so that one in the wrong place is known.
 //!
-//! A failure prints its seed; `SEED=n cargo test --test damage` repeats it.
+//! A failure prints its seed; `COREMAP_TEST_SEED=n cargo test --test damage` repeats it.
 
 mod common;
 
@@ -13,7 +13,7 @@ use std::path::Path;
 
 use common::process::Folder;
 use common::store::{Content, Opening, Store};
-use common::{Random, scale};
+use common::{Random, scale, seed};
 use coremap::region::Region;
 use coremap::shard::RecoverError;
 
@@ -179,9 +179,7 @@ fn is_sound(store: &mut Store, random: &mut Random) {
 
 #[test]
 fn no_damage_makes_a_start_panic_hang_or_serve_a_bad_record() {
-    let seed = std::env::var("SEED").map_or(77, |seed| seed.parse().expect("a number"));
-    println!("SEED={seed}");
-    let mut random = Random(seed);
+    let mut random = Random(seed());
     let original = Folder::new();
     let content = make(original.path(), &mut random);
     let ranges = ranges(original.path());

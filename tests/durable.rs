@@ -57,7 +57,7 @@ fn what_was_written_is_there_after_a_kill() {
 
 /// A long life with crashes: after each, everything is as it was.
 fn live(folder: &Path, maxmemory_bytes: u64, shard_count: usize, seed: u64, rounds: u32) {
-    println!("SEED={seed}");
+    println!("seed {seed}");
     let mut random = Random(seed);
     let mut model = Content::new();
     let mut store = open(folder, maxmemory_bytes, shard_count);
@@ -139,4 +139,118 @@ fn another_number_of_shards_takes_everything_over_again_and_again() {
         }
         assert!(store.content() == model);
     }
+}
+
+/// Runs rounds and background work until nothing waits.
+fn settle(store: &mut Store) {
+    for _ in 0..100 {
+        store.region.sync().expect("a disk");
+        let is_busy = store.shards.iter_mut().fold(false, |is_busy, shard| {
+            shard.background(1 << 20) | (shard.stats().limbo_count > 0) | is_busy
+        });
+        if !is_busy {
+            return;
+        }
+    }
+    let stats: Vec<_> = store.shards.iter().map(Shard::stats).collect();
+    panic!("never settles: {stats:?}");
+}
+
+#[test]
+fn a_transaction_without_its_commit_never_happened() {
+    for commits in [false, true] {
+        let folder = Folder::new();
+        let mut store = open(folder.path(), 16 * MIB, 2);
+        let keys: Vec<Vec<u8>> = (0..8).map(|n| format!("key:{n}").into_bytes()).collect();
+        for key in &keys {
+            set(&mut store, key, b"old");
+        }
+        let opened = store.region.rounds().open_transaction(0);
+        let mut member_count = 0;
+        for (index, key) in keys.iter().enumerate() {
+            store.shard(key).begin_transaction(77);
+            if index % 2 == 0 {
+                set(&mut store, key, b"new");
+            } else {
+                assert_eq!(store.remove(key), Ok(true));
+            }
+            member_count += store.shard(key).end_transaction();
+        }
+        assert_eq!(member_count, 8);
+        if commits {
+            store.shards[0]
+                .append_commit(77, member_count)
+                .expect("room");
+            store.region.rounds().close_transaction(0, opened);
+        }
+        drop(store);
+        for _ in 0..2 {
+            let mut store = open(folder.path(), 16 * MIB, 2);
+            for (index, key) in keys.iter().enumerate() {
+                let expected = match (commits, index % 2) {
+                    (false, _) => Some(&b"old"[..]),
+                    (true, 0) => Some(&b"new"[..]),
+                    (true, _) => None,
+                };
+                assert_eq!(store.get(key).as_deref(), expected);
+            }
+            store.region.sync().expect("a disk");
+        }
+    }
+}
+
+#[test]
+fn tombstones_go_when_what_they_hide_is_gone() {
+    let folder = Folder::new();
+    let mut store = open(folder.path(), 64 * MIB, 1);
+    for round in 0..6 {
+        for number in 0..60_000 {
+            set(
+                &mut store,
+                format!("key:{round}:{number}").as_bytes(),
+                b"value",
+            );
+        }
+        for number in 0..60_000 {
+            let key = format!("key:{round}:{number}").into_bytes();
+            assert_eq!(store.remove(&key), Ok(true));
+        }
+        settle(&mut store);
+    }
+    let stats = store.shards[0].stats();
+    let tolerated_bytes = 4 * store.region.block_len_bytes();
+    assert!(stats.log_grave_bytes <= tolerated_bytes, "{stats:?}");
+    assert!(stats.log_block_count < 24, "{stats:?}");
+    drop(store);
+    let mut store = open(folder.path(), 64 * MIB, 1);
+    assert!(store.content().is_empty());
+}
+
+#[test]
+fn expiries_and_clears_are_kept() {
+    let folder = Folder::new();
+    let mut store = open(folder.path(), 16 * MIB, 1);
+    set(&mut store, b"before", b"value");
+    store.shards[0].clear().expect("room");
+    set(&mut store, b"after", b"value");
+    for time_ms in [5_000, 7_000] {
+        let shard = store.shard(b"after");
+        let changed = shard.set_expiry(shard.key(b"after"), Some(time_ms), 1);
+        assert_eq!(changed, Ok(true));
+    }
+    drop(store);
+    let mut store = open(folder.path(), 16 * MIB, 1);
+    assert_eq!(store.get(b"before"), None);
+    let shard = store.shard(b"after");
+    assert_eq!(shard.volatile_len(), 1);
+    let found = shard.find(shard.key(b"after"), 1).expect("it is there");
+    assert_eq!(found.expires_at_ms, Some(7_000));
+    assert!(shard.find(shard.key(b"after"), 7_000).is_none());
+    drop(store);
+    let mut store = open(folder.path(), 16 * MIB, 1);
+    assert_eq!(
+        store.get(b"after"),
+        None,
+        "an expired key does not come back"
+    );
 }

@@ -4,7 +4,7 @@
 //! opened. What each shard then holds must be what it held after one of the operations since the last
 //! round, less the transactions that are not whole. Now and then life goes on with such an image.
 //!
-//! A failure prints its seed; `SEED=n cargo test --test power` repeats it.
+//! A failure prints its seed; `COREMAP_TEST_SEED=n cargo test --test power` repeats it.
 
 mod common;
 
@@ -15,7 +15,7 @@ use std::hash::BuildHasher;
 use common::images::Images;
 use common::process::Folder;
 use common::store::{Content, Opening, Store};
-use common::{Random, scale};
+use common::{Random, scale, seed};
 use coremap::shard::OutOfMemory;
 
 const MIB: u64 = 1 << 20;
@@ -65,8 +65,7 @@ struct World {
 
 #[test]
 fn a_power_loss_leaves_what_was_synced_and_a_moment_of_the_rest() {
-    let seed = std::env::var("SEED").map_or(0xBEEF, |seed| seed.parse().expect("a number"));
-    println!("SEED={seed}");
+    let seed = seed();
     let mut world = World::new(seed);
     let mut image_count = 0;
     while image_count < scale(300, 10_000) {
@@ -117,7 +116,7 @@ impl World {
             78..84 => self.rename(&key),
             84 => self.clear(),
             _ => {
-                let budget_bytes = usize::try_from(self.random.below(1 << 18)).expect("small");
+                let budget_bytes = self.random.below(1 << 18);
                 self.store.shard(&key).background(budget_bytes);
                 Ok(())
             }
@@ -136,11 +135,7 @@ impl World {
             _ => self.random.below(300),
         };
         let number = self.random.next().to_le_bytes();
-        number
-            .into_iter()
-            .cycle()
-            .take(usize::try_from(len).expect("small"))
-            .collect()
+        number.into_iter().cycle().take(len).collect()
     }
 
     fn set(&mut self, key: &[u8], transaction: Option<u64>) -> Result<(), OutOfMemory> {

@@ -116,6 +116,9 @@ impl Shard {
     fn pay_debt(&mut self) {
         let debt_bytes = std::mem::take(&mut self.compaction.debt_bytes);
         self.free(LIMBO_STEP_LEN_BYTES);
+        if self.limbo.stored_len() > 0 {
+            self.ask_for_a_round();
+        }
         if !self.should_compact() || !self.has_victim() {
             return;
         }
@@ -171,8 +174,13 @@ impl Shard {
         let tolerated_bytes =
             live_bytes / 100 * u64::from(self.compaction.slack_percent) + block_bytes;
         self.log.dead_bytes() > tolerated_bytes
-            || self.log.has_sweep()
+            || self.is_sweeping()
             || self.region.available_bytes() < block_bytes * self.region.shard_count() as u64
+    }
+
+    /// Whether graves are too many and a block that may hold the sweep up is being emptied, or can be.
+    fn is_sweeping(&mut self) -> bool {
+        self.log.has_many_graves() && (self.compaction.victim.is_some() || self.log.has_sweep())
     }
 
     /// Chooses a victim unless there is one.

@@ -88,6 +88,11 @@ impl Limbo {
         }
     }
 
+    /// Things that wait for the disk.
+    pub(super) fn stored_len(&self) -> usize {
+        self.stored.len()
+    }
+
     /// Forgets everything. What some core may still be reading is leaked.
     pub(super) fn abandon(&mut self, region: &Region, shard: u16) {
         let queue = std::mem::take(&mut self.queue);

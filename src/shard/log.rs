@@ -194,7 +194,8 @@ impl Log {
     /// Whether records of `len_bytes` together fit into one block's rest, which is begun if need be:
     /// space for them can then be reserved without anything being appended in between.
     pub(super) fn has_room(&mut self, len_bytes: usize, purpose: Purpose) -> bool {
-        self.tail + len_bytes as u64 <= self.write_end || self.make_space(len_bytes as u64, purpose)
+        let len_bytes = (len_bytes + self.member_len_bytes) as u64;
+        self.tail + len_bytes <= self.write_end || self.make_space(len_bytes, purpose)
     }
 
     /// The bytes of reserved space, for its writer.

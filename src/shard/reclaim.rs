@@ -21,6 +21,8 @@ const DETACHED_STEP_COUNT: usize = 64;
 const SWEEP_STEP_COUNT: usize = 256;
 /// Directory entries looked at per step for segments to merge.
 const MERGE_STEP_COUNT: usize = 64;
+/// Part of the memory that is left which may wait for the disk before a round is asked for.
+const ROUND_WANTED_DIVISOR: u64 = 4;
 /// How often a write asks whether other cores have left what it waits for: some milliseconds.
 const WAIT_COUNT_MAX: usize = 100_000;
 
@@ -28,6 +30,9 @@ impl Shard {
     /// Does up to about `budget_bytes` of work that nobody waits for; true when more is left.
     pub fn background(&mut self, budget_bytes: usize) -> bool {
         let left_bytes = self.free(budget_bytes as u64);
+        if self.limbo.stored_len() > 0 {
+            self.ask_for_a_round();
+        }
         self.sweep();
         self.log.refill_reserve();
         let is_compacting = self.compact_in_background(left_bytes);
@@ -98,6 +103,15 @@ impl Shard {
             std::thread::yield_now();
         } else {
             std::hint::spin_loop();
+        }
+    }
+
+    /// Asks for a round when what waits for the disk is much of the memory that is left.
+    pub(super) fn ask_for_a_round(&self) {
+        let waiting_bytes = self.limbo.stored_len() as u64 * self.region.block_len_bytes();
+        if waiting_bytes > self.region.available_bytes() / ROUND_WANTED_DIVISOR {
+            let rounds = self.region.rounds();
+            rounds.request(rounds.needed());
         }
     }
 

@@ -3,8 +3,9 @@
 //! In memory nothing of this can fail. In a file what goes must not come back, so each removal first
 //! writes a tombstone, and clearing a clear (`stream`): without room for it nothing happens.
 
+use super::durable::tombstone_of;
 use super::record::Kind;
-use super::{Key, OutOfMemory, Place, Retired, Shard};
+use super::{Key, OutOfMemory, Place, Purpose, Retired, Shard};
 
 impl Shard {
     /// Removes a key; false when it is not there.
@@ -64,7 +65,13 @@ impl Shard {
     /// Removes a key whose time has come. Without room to say so it stays, and stays expired.
     #[cold]
     pub(super) fn expire(&mut self, place: Place) {
-        self.expired_count += u64::from(self.take_out(place).is_ok());
+        // A read may have come here: it does not wait for room.
+        let record = self.log.record(self.table.slot(place).location());
+        let len_bytes = tombstone_of(record.key()).len_bytes();
+        let has_room = !self.log.is_durable() || self.log.has_room(len_bytes, Purpose::Bound);
+        if has_room && self.take_out(place).is_ok() {
+            self.expired_count += 1;
+        }
     }
 
     /// Removes the key at `place` with its value.

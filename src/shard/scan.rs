@@ -133,8 +133,12 @@ impl Shard {
         let mut index = usize::try_from(random >> 32 & (entry_count - 1)).expect("16 bits");
         let bucket_start = u32::try_from(random >> 3 & (u64::from(BUCKET_COUNT) - 1));
         let bucket_start = bucket_start.expect("11 bits");
-        // Ends: what is met is either live or removed.
-        while self.key_count > 0 {
+        // What is met is either live or removed; in a file without room for tombstones it may stay, so
+        // that one round has to do.
+        for _ in 0..entry_count {
+            if self.key_count == 0 {
+                break;
+            }
             for offset in 0..BUCKET_COUNT {
                 let bucket = (bucket_start + offset) % BUCKET_COUNT;
                 if let Some(location) = self.live_in_bucket(index, bucket, random, now_ms) {

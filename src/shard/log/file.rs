@@ -150,7 +150,13 @@ impl Log {
         self.stream.as_ref().map_or(0, super::Stream::grave_bytes)
     }
 
-    /// Whether graves are so many that the oldest blocks should go, and one of them can.
+    /// Whether graves are so many that the oldest blocks should go.
+    pub(in super::super) fn has_many_graves(&self) -> bool {
+        let stream = self.stream.as_ref();
+        stream.is_some_and(|stream| stream.has_many_graves(self.live_bytes))
+    }
+
+    /// Whether one of the oldest blocks can go.
     pub(in super::super) fn has_sweep(&mut self) -> bool {
         self.next_swept().is_some()
     }
