@@ -309,10 +309,10 @@ mod tests {
             ),
             ("-p 7000", "unknown option '-p'"),
             ("frobnicate", "unknown command 'frobnicate'"),
-            ("--dir /tmp", "--dir: durability is not there yet"),
+            ("--dir", "--dir: needs a value"),
             (
-                "--appendfsync always",
-                "--appendfsync: durability is not there yet",
+                "--appendfsync sometimes",
+                "--appendfsync: 'sometimes' is none of: always, everysec, no",
             ),
             ("--config", "--config: needs a file"),
             ("serve a.conf b.conf", "Unrecognized argument"),

@@ -101,6 +101,9 @@ fn apply(context: &mut Context<'_>, mut settings: Settings) -> Result<(), Vec<u8
         );
         return Err(refuse("maxclients", &reason));
     }
+    if settings.appendonly != context.core.settings.appendonly {
+        return Err(refuse("appendonly", "dir decides, which is set at start"));
+    }
     if settings.maxmemory_bytes == 0 {
         settings.maxmemory_bytes = context.core.facts.maxmemory_default_bytes;
     }

@@ -19,7 +19,9 @@ pub use value::{Field, Lens, format_bytes, parse_bytes};
 /// The values in force. [`SETTINGS`] has their names, units and meaning.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// `appendonly`
+    /// `appendfsync`
+    pub appendfsync: String,
+    /// `appendonly`; once the server runs, whether there is a `dir`
     pub appendonly: bool,
     /// `bind`; a `-` in front means that the address may be missing
     pub bind: Vec<String>,
@@ -29,6 +31,8 @@ pub struct Settings {
     pub cpus: Vec<usize>,
     /// `databases`
     pub databases: u64,
+    /// `dir`; empty: the data is in memory only
+    pub dir: String,
     /// `direct-reads`
     pub direct_reads: bool,
     /// `guard-timer-us`
@@ -97,16 +101,19 @@ pub enum Group {
     Network,
     /// Memory and CPUs.
     Resources,
+    /// Data that outlives the process.
+    Durability,
     /// Nobody should need these.
     Expert,
 }
 
 impl Group {
     /// All, in the order of `--help`.
-    pub const ALL: [Group; 4] = [
+    pub const ALL: [Group; 5] = [
         Group::Basic,
         Group::Network,
         Group::Resources,
+        Group::Durability,
         Group::Expert,
     ];
 
@@ -117,6 +124,7 @@ impl Group {
             Group::Basic => "Basic",
             Group::Network => "Network",
             Group::Resources => "Memory and CPUs",
+            Group::Durability => "Durability",
             Group::Expert => "Expert",
         }
     }
@@ -170,11 +178,13 @@ impl Settings {
 impl Default for Settings {
     fn default() -> Self {
         let mut settings = Self {
+            appendfsync: String::new(),
             appendonly: false,
             bind: Vec::new(),
             client_query_buffer_limit_bytes: 0,
             cpus: Vec::new(),
             databases: 0,
+            dir: String::new(),
             direct_reads: false,
             guard_timer_us: 0,
             maxclients: 0,
@@ -256,11 +266,25 @@ const fn constant(
 
 /// Every setting, by name.
 pub const SETTINGS: &[Setting] = &[
-    constant(
+    setting(
+        "appendfsync",
+        Group::Durability,
+        "WHEN",
+        "everysec",
+        Field::Choice {
+            lens: lens!(appendfsync),
+            choices: &["always", "everysec", "no"],
+        },
+        "when changes reach the disk: always (before the reply), everysec, or no (when asked)",
+    )
+    .live(),
+    setting(
         "appendonly",
+        Group::Durability,
+        "yes|no",
         "no",
-        Field::Never(lens!(appendonly)),
-        "append-only file; all data is in memory",
+        Field::Bool(lens!(appendonly)),
+        "for files of Redis: yes asks for dir, which alone decides",
     )
     .live(),
     setting(
@@ -304,6 +328,15 @@ pub const SETTINGS: &[Setting] = &[
         },
         "databases; there is one",
     ),
+    setting(
+        "dir",
+        Group::Durability,
+        "DIR",
+        "",
+        Field::Text(lens!(dir)),
+        "directory that keeps the data; a server that starts there has it again",
+    )
+    .meaning("none: in memory only"),
     setting(
         "direct-reads",
         Group::Expert,
@@ -446,7 +479,7 @@ pub const SETTINGS: &[Setting] = &[
             lens: lens!(save),
             choices: &[""],
         },
-        "snapshot points; all data is in memory",
+        "snapshot points; there are none, dir makes every write durable",
     )
     .live(),
     setting(

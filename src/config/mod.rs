@@ -82,7 +82,8 @@ impl Config {
         find(name).map_or_else(String::new, |setting| self.settings.show(setting))
     }
 
-    /// Whether every value is one that its setting takes: a program may have written any.
+    /// Whether every value is one that its setting takes (a program may have written any), and no
+    /// two promise what they cannot keep together.
     ///
     /// ```
     /// let mut config = coremap::Config::default();
@@ -97,6 +98,17 @@ impl Config {
             outcome.map_err(|misfit| {
                 Error::Usage(format!("{}: {}", setting.name, misfit.for_operator(&text)))
             })?;
+        }
+        let needs_dir = [
+            ("appendonly", "yes", self.settings.appendonly),
+            ("appendfsync", "always", checked.appendfsync == "always"),
+        ];
+        for (name, value, is_set) in needs_dir {
+            if is_set && self.settings.dir.is_empty() {
+                return Err(Error::Usage(format!(
+                    "{name}: '{value}' needs dir, without which all data is in memory only"
+                )));
+            }
         }
         Ok(())
     }

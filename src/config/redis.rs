@@ -39,8 +39,7 @@ fn refusal(name: &str, values: &[String]) -> Option<String> {
     if name.starts_with("tls-") {
         return Some("encryption is not there yet; a proxy can add it".to_owned());
     }
-    let is_switch = matches!(name, "appendonly" | "cluster-enabled");
-    if is_switch && value.eq_ignore_ascii_case("no") {
+    if name == "cluster-enabled" && value.eq_ignore_ascii_case("no") {
         return None;
     }
     if matches!(name, "aclfile" | "replicaof" | "slaveof") && value.is_empty() {
@@ -57,7 +56,7 @@ fn is_same_here(name: &str, values: &[String]) -> bool {
     let value = values.first().map_or("", String::as_str);
     match name {
         "save" => values.iter().all(String::is_empty),
-        "appendonly" | "cluster-enabled" | "daemonize" => value.eq_ignore_ascii_case("no"),
+        "cluster-enabled" | "daemonize" => value.eq_ignore_ascii_case("no"),
         "databases" => value == "1",
         "aclfile" | "replicaof" | "slaveof" => value.is_empty(),
         _ => false,
@@ -70,19 +69,7 @@ const REFUSED: &[(&str, &str)] = &[
         "aclfile",
         "access control lists are not there yet; requirepass is",
     ),
-    (
-        "appendfsync",
-        "durability is not there yet: all data is in memory only",
-    ),
-    (
-        "appendonly",
-        "durability is not there yet: all data is in memory only",
-    ),
     ("cluster-enabled", "cluster mode is not there yet"),
-    (
-        "dir",
-        "durability is not there yet: all data is in memory only",
-    ),
     ("include", "put all settings into one file"),
     ("loadmodule", "modules are not supported"),
     (
@@ -204,14 +191,11 @@ mod tests {
             ("replicaof", "10.0.0.1"),
             ("user", "default"),
             ("aclfile", "/etc/acl"),
-            ("appendonly", "yes"),
-            ("appendfsync", "always"),
-            ("dir", "/var/lib"),
             ("cluster-enabled", "yes"),
         ] {
             assert!(judge(name, value).is_err(), "{name}");
         }
-        for (name, value) in [("appendonly", "no"), ("save", ""), ("databases", "1")] {
+        for (name, value) in [("save", ""), ("databases", "1")] {
             assert_eq!(judge(name, value).unwrap(), Applied::Set, "{name}");
         }
         for (name, value) in [

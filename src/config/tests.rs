@@ -69,7 +69,7 @@ fn values_out_of_range_are_refused_with_the_range() {
         (
             "maxmemory-policy",
             "allkeys-lru",
-            "maxmemory-policy: 'allkeys-lru' is not there yet",
+            "maxmemory-policy: 'allkeys-lru' is none of: noeviction",
         ),
         (
             "unixsocketperm",
@@ -133,4 +133,23 @@ fn the_file_that_is_shipped_has_every_setting_with_its_default() {
         assert_eq!(applied, Applied::Set, "{line}");
     }
     assert_eq!(config, Config::default());
+}
+
+#[test]
+fn promises_of_durability_are_refused_without_a_directory_to_keep_them_in() {
+    for (name, value) in [("appendonly", "yes"), ("appendfsync", "always")] {
+        let mut config = Config::default();
+        set(&mut config, name, value).unwrap();
+        let refused = config.check().unwrap_err().to_string();
+        let reason =
+            format!("{name}: '{value}' needs dir, without which all data is in memory only");
+        assert_eq!(refused, reason);
+        set(&mut config, "dir", "/var/lib/coremap").unwrap();
+        config.check().unwrap();
+    }
+    let mut config = Config::default();
+    for (name, value) in [("appendonly", "no"), ("appendfsync", "everysec")] {
+        set(&mut config, name, value).unwrap();
+    }
+    config.check().unwrap();
 }

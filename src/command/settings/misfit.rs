@@ -8,8 +8,6 @@ use super::value::format_size;
 pub enum Misfit {
     /// Neither `yes` nor `no`.
     NotBool,
-    /// `yes` to what this server lacks.
-    NotHere,
     /// No number.
     NotANumber {
         /// The least there is.
@@ -56,7 +54,6 @@ impl Misfit {
     pub fn for_client(self) -> String {
         match self {
             Self::NotBool => "argument must be 'yes' or 'no'".to_owned(),
-            Self::NotHere => "argument must be 'no': there is no such thing here".to_owned(),
             Self::NotANumber { .. } => "argument couldn't be parsed into an integer".to_owned(),
             Self::OutOfRange { min, max } | Self::BytesOutOfRange { min, max, .. } => {
                 format!("argument must be between {min} and {max} inclusive")
@@ -78,7 +75,6 @@ impl Misfit {
     pub fn for_operator(self, text: &str) -> String {
         match self {
             Self::NotBool => format!("'{text}' is neither yes nor no"),
-            Self::NotHere => format!("'{text}' is not there yet"),
             Self::NotANumber { min, max } | Self::OutOfRange { min, max } => {
                 format!("'{text}' is not a number from {min} to {max}")
             }
@@ -89,7 +85,7 @@ impl Misfit {
                 format!("{bytes} is not from {min} to {max}")
             }
             Self::NotAChoice(choices) => {
-                format!("'{text}' is not there yet, only {} is", choices.join(", "))
+                format!("'{text}' is none of: {}", choices.join(", "))
             }
             Self::NotAddresses if text.trim().is_empty() => "needs an address".to_owned(),
             Self::NotAddresses => format!("'{text}' is not a list of addresses"),

@@ -143,9 +143,9 @@ fn a_value_out_of_its_kind_is_refused_and_changes_nothing() {
             "argument must be between 1048576 and 536870912 inclusive",
         ),
         (
-            "appendonly",
-            "yes",
-            "argument must be 'no': there is no such thing here",
+            "appendfsync",
+            "sometimes",
+            "argument(s) must be one of the following: always, everysec, no",
         ),
         ("appendonly", "maybe", "argument must be 'yes' or 'no'"),
     ];

@@ -26,8 +26,6 @@ impl<T> Copy for Lens<T> {}
 pub enum Field {
     /// `yes` or `no`.
     Bool(Lens<bool>),
-    /// `no`: what this server lacks.
-    Never(Lens<bool>),
     /// A number from `min` to `max`.
     Number {
         /// Where it lives.
@@ -75,8 +73,6 @@ impl Field {
     pub(super) fn set(self, settings: &mut Settings, text: &str) -> Result<(), Misfit> {
         match self {
             Self::Bool(lens) => *(lens.write)(settings) = parse_bool(text)?,
-            Self::Never(lens) if !parse_bool(text)? => *(lens.write)(settings) = false,
-            Self::Never(_) => return Err(Misfit::NotHere),
             Self::Number { lens, min, max } => {
                 *(lens.write)(settings) = parse_number(text, min, max)?;
             }
@@ -111,7 +107,7 @@ impl Field {
     /// The value as CONFIG GET prints it.
     pub(super) fn get(self, settings: &Settings) -> String {
         match self {
-            Self::Bool(lens) | Self::Never(lens) => {
+            Self::Bool(lens) => {
                 if *(lens.read)(settings) { "yes" } else { "no" }.to_owned()
             }
             Self::Number { lens, .. } | Self::Bytes { lens, .. } => {
