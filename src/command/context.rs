@@ -16,6 +16,7 @@ use crate::resp::Protocol;
 use crate::shard::{Probe, Shard};
 
 use super::Row;
+use super::persistence::Loading;
 use super::settings::Settings;
 
 /// The time a command runs at: one reading per turn.
@@ -107,6 +108,8 @@ pub struct Core {
     pub shared: Arc<Shared>,
     /// Random numbers of this core.
     pub random: Random,
+    /// Whether the data is not there yet, as the core last looked.
+    pub is_loading: bool,
 }
 
 impl Core {
@@ -126,8 +129,17 @@ impl Core {
             stats: CoreStats::default(),
             expired_count_at_reset: 0,
             facts,
+            is_loading: shared.loading.is_under_way(),
             shared,
             random: Random::new(seed),
+        }
+    }
+
+    /// Looks whether the data has come meanwhile; nothing to do once it has.
+    #[inline]
+    pub fn look_for_data(&mut self) {
+        if self.is_loading {
+            self.is_loading = self.shared.loading.is_under_way();
         }
     }
 }
@@ -321,6 +333,8 @@ pub struct Shared {
     resident_peak_bytes: AtomicU64,
     cpu_user_us: AtomicU64,
     cpu_system_us: AtomicU64,
+    /// The data on its way from the disk.
+    pub loading: Loading,
 }
 
 /// What the system says of the process.

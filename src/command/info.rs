@@ -278,8 +278,11 @@ fn memory(report: &Report<'_>, out: &mut String) {
     );
 }
 
-fn persistence(_: &Report<'_>, out: &mut String) {
-    line(out, "loading", 0);
+fn persistence(report: &Report<'_>, out: &mut String) {
+    let shared = &report.context.core.shared;
+    for (name, value) in shared.loading.fields(report.now.ms()) {
+        line(out, name, value);
+    }
     line(out, "async_loading", 0);
     line(out, "rdb_bgsave_in_progress", 0);
     line(out, "aof_enabled", 0);

@@ -36,6 +36,7 @@ mod info;
 mod introspect;
 mod key;
 mod number;
+mod persistence;
 pub mod plan;
 mod refusal;
 mod scan;
@@ -50,6 +51,7 @@ pub use context::{
     SessionContext, Shared,
 };
 pub use direct::{Direct, DirectRun};
+pub use persistence::{LOADING, Loading};
 pub use scan::shard_of_cursor;
 pub use settings::Settings;
 pub use table::{lookup, rows};
@@ -379,12 +381,20 @@ fn sum_term(reply: &[u8]) -> i64 {
 }
 
 /// Whether the connection may run `row` now; else the error.
-#[inline]
 pub fn check(row: &Row, core: &Core, session: &Session) -> Result<(), &'static str> {
-    if row.flags.contains(Flags::NO_AUTH) || !connection::owes_password(core, session) {
-        return Ok(());
+    if !row.flags.contains(Flags::NO_AUTH) && connection::owes_password(core, session) {
+        return Err(NOAUTH);
     }
-    Err(NOAUTH)
+    if core.is_loading && !row.flags.contains(Flags::LOADING) {
+        return Err(LOADING);
+    }
+    Ok(())
+}
+
+/// Whether [`check`] lets the connection run any row.
+#[inline]
+pub fn may_run_all(core: &Core, session: &Session) -> bool {
+    !core.is_loading && !connection::owes_password(core, session)
 }
 
 /// What the connection may send.

@@ -372,6 +372,13 @@ impl Lane {
         self.take_killed();
     }
 
+    /// Takes the shard that was loaded for this core, in place of an empty one of another region.
+    /// Nothing of that one is in use: no command that touches keys has run.
+    pub fn install(&mut self, shard: Shard) {
+        self.parts.region = Arc::clone(shard.region());
+        self.parts.shard = shard;
+    }
+
     /// Whether other cores owe it nothing: no batch is out or waits for room, no connection that is
     /// gone has a plan to finish, and no run of a large value is to be returned.
     #[must_use]

@@ -3,6 +3,10 @@
 //! Small replies lie one after the other in one vector, the tail. A large value is not copied: the
 //! bytes before it are set aside as a piece, the value itself is a piece that is sent from where it
 //! lives, and the tail goes on after it.
+//!
+//! **Held replies.** Where a reply must not leave before the change it tells of is on disk, a mark
+//! says up to where the output waits for which round of writing (`region::rounds`). Nothing past
+//! what is free is shown to the sender; replies go on collecting behind it, within the usual bound.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -20,6 +24,17 @@ pub(super) struct Output {
     tail: Fragment,
     /// Bytes of the first piece (of the tail, if there are none) that were sent.
     sent: usize,
+    /// Bytes that may be sent although there are marks.
+    free_len_bytes: usize,
+    /// What the bytes after those wait for, in order. None: everything may be sent.
+    marks: VecDeque<Mark>,
+}
+
+/// A stretch of output that waits.
+struct Mark {
+    len_bytes: usize,
+    /// The round after which it may be sent.
+    round: u64,
 }
 
 enum Piece {
@@ -107,6 +122,43 @@ impl Output {
         taken
     }
 
+    /// Holds all that is not held yet until `round` is durable; false if there is nothing to hold,
+    /// or the last of it waits for that round already.
+    pub(super) fn hold(&mut self, round: u64) -> bool {
+        let marked_len_bytes = self.marks.iter().map(|mark| mark.len_bytes).sum::<usize>();
+        if self.marks.is_empty() {
+            // What was written before is as new as what is held now: it was not sent.
+            self.free_len_bytes = 0;
+        }
+        let len_bytes = self.unsent_len_bytes() - self.free_len_bytes - marked_len_bytes;
+        if len_bytes == 0 {
+            return false;
+        }
+        if let Some(last) = self.marks.back_mut()
+            && last.round == round
+        {
+            last.len_bytes += len_bytes;
+            return false;
+        }
+        self.marks.push_back(Mark { len_bytes, round });
+        true
+    }
+
+    /// Frees what waited for `round` or an earlier one.
+    pub(super) fn free_until(&mut self, round: u64) {
+        while let Some(mark) = self.marks.front()
+            && mark.round <= round
+        {
+            self.free_len_bytes += mark.len_bytes;
+            self.marks.pop_front();
+        }
+    }
+
+    /// Whether anything waits.
+    pub(super) fn is_held(&self) -> bool {
+        !self.marks.is_empty()
+    }
+
     /// The next bytes to send, maybe not all; empty when there is nothing.
     pub(super) fn unsent<'a>(&'a self, region: &'a Region) -> &'a [u8] {
         let piece = match self.pieces.front() {
@@ -114,11 +166,19 @@ impl Output {
             Some(Piece::Bytes(bytes)) => bytes,
             Some(Piece::Large(large)) => large_bytes(region, large),
         };
-        &piece[self.sent..]
+        let unsent = &piece[self.sent..];
+        if self.is_held() {
+            &unsent[..unsent.len().min(self.free_len_bytes)]
+        } else {
+            unsent
+        }
     }
 
     /// Passes over sent bytes; large values that were sent whole go to `released`.
     pub(super) fn sent(&mut self, len_bytes: usize, released: &mut Vec<Extern>) {
+        if self.is_held() {
+            self.free_len_bytes -= len_bytes;
+        }
         self.sent += len_bytes;
         assert!(self.sent <= self.pieces_len_bytes + self.tail.bytes.len());
         while let Some(piece) = self.pieces.front() {
@@ -206,5 +266,78 @@ impl TailPool {
         if is_usual && self.free.len() < Self::COUNT_MAX {
             self.free.push(tail);
         }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::region::RegionOptions;
+
+    fn region() -> Region {
+        let options = RegionOptions {
+            maxmemory_bytes: 64 << 20,
+            shard_count: 1,
+        };
+        Region::anonymous(options).expect("address space")
+    }
+
+    fn write(output: &mut Output, text: &str) {
+        output.reply(Protocol::Resp2).raw(text.as_bytes());
+    }
+
+    #[test]
+    fn held_bytes_are_shown_once_their_round_is_durable_and_in_order() {
+        let (region, mut output, mut released) = (region(), Output::default(), Vec::new());
+        write(&mut output, "ab");
+        assert!(output.hold(5));
+        assert!(!output.hold(5), "nothing new");
+        write(&mut output, "cd");
+        assert!(output.hold(6));
+        write(&mut output, "ef");
+        assert!(!output.hold(6), "the same round");
+        write(&mut output, "gh");
+        assert_eq!(output.unsent(&region), b"");
+        assert_eq!(output.unsent_len_bytes(), 8);
+        output.free_until(5);
+        assert_eq!(output.unsent(&region), b"ab");
+        output.sent(1, &mut released);
+        assert_eq!(output.unsent(&region), b"b");
+        assert!(output.hold(7));
+        output.free_until(6);
+        assert_eq!(output.unsent(&region), b"bcdef");
+        output.sent(5, &mut released);
+        assert!(output.unsent(&region).is_empty() && output.is_held());
+        output.free_until(7);
+        assert_eq!(output.unsent(&region), b"gh");
+        output.sent(2, &mut released);
+        assert!(!output.is_held());
+        write(&mut output, "ij");
+        assert!(output.hold(8));
+        assert_eq!(output.unsent(&region), b"");
+    }
+
+    #[test]
+    fn a_large_value_behind_held_bytes_waits_with_them() {
+        let (region, mut output, mut released) = (region(), Output::default(), Vec::new());
+        write(&mut output, "$9\r\n");
+        let large = Extern {
+            at: 4,
+            owner: 0,
+            run: 1,
+            offset: region.large_slice(0).0,
+            len_bytes: 9,
+        };
+        output.tail.externs.push(large);
+        output.seal();
+        write(&mut output, "\r\n");
+        assert!(output.hold(3));
+        assert_eq!(output.unsent(&region), b"");
+        output.free_until(3);
+        for len_bytes in [4, 9, 2] {
+            assert_eq!(output.unsent(&region).len(), len_bytes);
+            output.sent(len_bytes, &mut released);
+        }
+        assert_eq!(released.len(), 1);
     }
 }

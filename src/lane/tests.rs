@@ -16,6 +16,10 @@ const NOW: Now = Now {
 
 /// `count` lanes with their shards in a region of 256 MiB.
 pub(super) fn lanes(count: u16, seed: u64) -> Vec<Lane> {
+    lanes_with(count, seed, &Arc::new(Shared::new(count)))
+}
+
+fn lanes_with(count: u16, seed: u64, shared: &Arc<Shared>) -> Vec<Lane> {
     let options = RegionOptions {
         maxmemory_bytes: 256 << 20,
         shard_count: usize::from(count),
@@ -26,10 +30,9 @@ pub(super) fn lanes(count: u16, seed: u64) -> Vec<Lane> {
         core_count: count,
         ..Facts::default()
     });
-    let shared = Arc::new(Shared::new(count));
     let lane = |(id, links)| {
         let shard = Shard::new(Arc::clone(&region), id, hasher.clone()).expect("room");
-        let (facts, shared) = (Arc::clone(&facts), Arc::clone(&shared));
+        let (facts, shared) = (Arc::clone(&facts), Arc::clone(shared));
         let core = Core::new(id, Settings::default(), facts, shared, seed + u64::from(id));
         Lane::new(Options {
             shard,
@@ -859,4 +862,53 @@ fn keys_of_a_split_command_that_change_between_its_turns_are_read_as_they_are() 
     expected.extend(b"$3\r\nold\r\n".repeat(6_000 - read_count - 8));
     output.extend(run_until(&mut lanes, id, expected.len() - output.len()));
     assert!(output == expected, "{read_count} keys in the first turn");
+}
+
+/// What `id` of the first lane is answered to these commands, sent together.
+fn answer(lanes: &mut [Lane], id: ConnectionId, commands: &str) -> String {
+    send(&mut lanes[0], id, commands.as_bytes());
+    let mut output = Vec::new();
+    for _ in 0..100 {
+        lanes[0].turn(id, NOW);
+        take(&mut lanes[0], id, &mut output);
+        lanes.iter_mut().for_each(|lane| {
+            lane.exchange(NOW);
+        });
+    }
+    String::from_utf8(output).expect("text")
+}
+
+#[test]
+fn keys_are_refused_until_every_core_has_the_shard_that_was_loaded_for_it() {
+    let shared = Arc::new(Shared::new(2));
+    shared.loading.begin(NOW.ms());
+    let mut lanes = lanes_with(2, 5, &shared);
+    let id = lanes[0].connect(Peer::default(), NOW);
+    let (here, there) = (key_of(0, 0), key_of(1, 0));
+    let refused = "-LOADING Redis is loading the dataset in memory\r\n";
+    let commands =
+        format!("SET {here} 1\r\nGET {there}\r\nDBSIZE\r\nMGET {here} {there}\r\nPING\r\n");
+    assert_eq!(answer(&mut lanes, id, &commands), refused.repeat(5));
+    assert_eq!(
+        answer(&mut lanes, id, "NOSUCH\r\nGET\r\n")
+            .matches("-ERR")
+            .count(),
+        2
+    );
+    assert!(answer(&mut lanes, id, "INFO\r\n").contains("\r\nloading:1\r\n"));
+
+    let mut loaded = lanes_with(2, 5, &Arc::new(Shared::new(2)));
+    let other = loaded[0].connect(Peer::default(), NOW);
+    let stored = format!("SET {here} 1\r\nSET {there} 2\r\n");
+    assert_eq!(answer(&mut loaded, other, &stored), "+OK\r\n+OK\r\n");
+    for (lane, loaded) in lanes.iter_mut().zip(loaded) {
+        lane.install(loaded.parts.shard);
+        assert!(lane.parts.core.is_loading);
+    }
+    assert_eq!(answer(&mut lanes, id, &format!("GET {here}\r\n")), refused);
+    shared.loading.end();
+    let read = format!("GET {there}\r\nMGET {here} {there}\r\nDBSIZE\r\n");
+    let replies = "$1\r\n2\r\n*2\r\n$1\r\n1\r\n$1\r\n2\r\n:2\r\n";
+    assert_eq!(answer(&mut lanes, id, &read), replies);
+    assert!(answer(&mut lanes, id, "INFO\r\n").contains("\r\nloading:0\r\n"));
 }

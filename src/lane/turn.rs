@@ -23,8 +23,8 @@ use super::parts::{Call, Parts};
 use super::split::Split;
 use super::window::{Parsed, Window};
 use crate::command::{
-    Context, Flags, Merge, NOAUTH, Now, Resume, Row, Run, Scope, SessionContext, Status, lookup,
-    owes_password, request_limits,
+    Context, Merge, Now, Resume, Row, Run, Scope, SessionContext, Status, check, lookup,
+    may_run_all, request_limits,
 };
 use crate::hash::KeyHash;
 use crate::limits::{
@@ -41,7 +41,8 @@ pub(super) struct Worker<'a> {
     pub(super) connection: &'a mut Connection,
     pub(super) now: Now,
     pub(super) protocol: Protocol,
-    is_authenticated: bool,
+    /// Whether nothing keeps any command from running: a password that is owed, data on its way.
+    may_run_all: bool,
     limits: Limits,
     commands_left: usize,
     bytes_left: usize,
@@ -57,11 +58,12 @@ enum Flow {
 impl<'a> Worker<'a> {
     /// A worker with a full budget.
     pub(super) fn new(parts: &'a mut Parts, connection: &'a mut Connection, now: Now) -> Self {
+        parts.core.look_for_data();
         let session = &parts.core.clients[connection.client];
         Self {
             now,
             protocol: session.protocol,
-            is_authenticated: !owes_password(&parts.core, session),
+            may_run_all: may_run_all(&parts.core, session),
             limits: request_limits(&parts.core, session),
             commands_left: TURN_COMMAND_COUNT_MAX,
             bytes_left: TURN_LEN_BYTES_MAX,
@@ -225,7 +227,7 @@ impl<'a> Worker<'a> {
     /// Whether replies go straight to the output and nothing keeps commands from running.
     #[inline]
     fn can_run_plain(&self) -> bool {
-        self.is_authenticated && self.connection.gathers.is_empty()
+        self.may_run_all && self.connection.gathers.is_empty()
     }
 
     /// Runs a plain command of a connection that waits for nothing: the shortest paths there are.
@@ -320,9 +322,12 @@ impl<'a> Worker<'a> {
             self.write(false, |_, reply| reply.error_bytes(error.as_ref()));
             return Flow::Begun;
         };
-        if !self.is_authenticated && !row.flags.contains(Flags::NO_AUTH) {
-            self.write(false, |_, reply| reply.error(NOAUTH));
-            return Flow::Begun;
+        if !self.may_run_all {
+            let core = &self.parts.core;
+            if let Err(error) = check(row, core, &core.clients[self.connection.client]) {
+                self.write(false, |_, reply| reply.error(error));
+                return Flow::Begun;
+            }
         }
         running::set_command(row.name);
         match row.scope {
@@ -383,7 +388,7 @@ impl<'a> Worker<'a> {
         let core = &self.parts.core;
         let session = &core.clients[self.connection.client];
         self.connection.is_closing |= session.close_after_reply || session.is_killed;
-        self.is_authenticated = !owes_password(core, session);
+        self.may_run_all = may_run_all(core, session);
         self.limits = request_limits(core, session);
         if session.protocol != self.protocol {
             self.protocol = session.protocol;

@@ -16,7 +16,7 @@ use std::time::Duration;
 use glommio::timer::Timer;
 
 use super::connection::ConnectionTask;
-use super::control::{Address, Handed};
+use super::control::{Address, Handed, Mail};
 use super::engine::{Engine, Stage};
 use super::signal::Signal;
 use super::{log, socket};
@@ -85,7 +85,10 @@ fn admit(engine: &Rc<Engine>, socket: OwnedFd, listener: &Listener) {
     match refusal {
         Some(text) => refuse(engine, &socket, text),
         None if target == engine.id => ConnectionTask::spawn(engine, Handed { socket, address }),
-        None => engine.control.hand_over(target, Handed { socket, address }),
+        None => {
+            let mail = Mail::Connection(Handed { socket, address });
+            engine.control.hand_over(target, mail);
+        }
     }
 }
 

@@ -7,6 +7,16 @@ use std::sync::Mutex;
 
 use super::socket;
 use crate::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::shard::Shard;
+
+/// What a core is given by another thread.
+#[derive(Debug)]
+pub(super) enum Mail {
+    /// A connection to serve.
+    Connection(Handed),
+    /// The keys it owns, loaded.
+    Shard(Box<Shard>),
+}
 
 /// A connection on its way to the core that will serve it.
 #[derive(Debug)]
@@ -31,11 +41,13 @@ pub(super) struct Control {
     is_stopping: AtomicBool,
     /// Cores without connections and batches, while stopping.
     drained_count: AtomicU64,
+    /// Cores that have the shard they were given.
+    installed_count: AtomicU64,
 }
 
 #[derive(Debug)]
 struct Core {
-    mail: Mutex<VecDeque<Handed>>,
+    mail: Mutex<VecDeque<Mail>>,
     has_mail: AtomicBool,
     doorbell: OwnedFd,
 }
@@ -52,6 +64,7 @@ impl Control {
             cores: doorbells.into_iter().map(core).collect(),
             is_stopping: AtomicBool::new(false),
             drained_count: AtomicU64::new(0),
+            installed_count: AtomicU64::new(0),
         }
     }
 
@@ -60,25 +73,35 @@ impl Control {
         _ = socket::send(&self.cores[usize::from(core)].doorbell, &[0]);
     }
 
-    /// Gives a connection to another core.
-    pub(super) fn hand_over(&self, core: u16, handed: Handed) {
+    /// Gives a core something.
+    pub(super) fn hand_over(&self, core: u16, mail: Mail) {
         let target = &self.cores[usize::from(core)];
         target
             .mail
             .lock()
             .expect("no holder panics")
-            .push_back(handed);
+            .push_back(mail);
         target.has_mail.store(true, Ordering::Release);
         self.ring(core);
     }
 
-    /// The connections given to a core since it last asked.
-    pub(super) fn take_mail(&self, core: u16) -> VecDeque<Handed> {
+    /// What a core was given since it last asked.
+    pub(super) fn take_mail(&self, core: u16) -> VecDeque<Mail> {
         let core = &self.cores[usize::from(core)];
         if !core.has_mail.swap(false, Ordering::AcqRel) {
             return VecDeque::new();
         }
         std::mem::take(&mut *core.mail.lock().expect("no holder panics"))
+    }
+
+    /// Says that a core has the shard it was given.
+    pub(super) fn note_installed(&self) {
+        self.installed_count.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Whether every core has said so.
+    pub(super) fn are_all_installed(&self) -> bool {
+        self.installed_count.load(Ordering::Acquire) >= self.cores.len() as u64
     }
 
     /// Orders all cores to stop.
@@ -120,7 +143,7 @@ mod tests {
             is_unix: false,
             is_loopback: false,
         };
-        control.hand_over(0, Handed { socket, address });
+        control.hand_over(0, Mail::Connection(Handed { socket, address }));
         assert_eq!(socket::receive(listener.as_fd(), &mut [0; 8]).unwrap(), 1);
         assert_eq!(control.take_mail(0).len(), 1);
         assert_eq!(control.take_mail(0).len(), 0);

@@ -27,6 +27,7 @@ use super::socket;
 use crate::command::Now;
 use crate::lane::{ConnectionId, Lane, Turn};
 use crate::limits::REACTOR_PASS_INTERVAL_US;
+use crate::shard::Shard;
 
 /// One core, shared by its tasks.
 pub(super) struct Engine {
@@ -249,6 +250,12 @@ impl Engine {
         if let Some(Some(reach)) = self.reaches.borrow().get(id.index()) {
             reach.waker.wake_by_ref();
         }
+    }
+
+    /// Takes the shard that was loaded for this core.
+    pub(super) fn install(&self, shard: Shard) {
+        self.lane.borrow_mut().install(shard);
+        self.control.note_installed();
     }
 
     // ── connections ─────────────────────────────────────────────────────────────────────────────

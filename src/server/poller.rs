@@ -36,6 +36,7 @@ use std::time::Duration;
 use futures_io::AsyncRead;
 
 use super::connection::ConnectionTask;
+use super::control::Mail;
 use super::engine::{Engine, Stage};
 use super::readiness::{Events, Look};
 use super::socket;
@@ -68,10 +69,13 @@ pub(super) async fn run(engine: Rc<Engine>) {
     }
 }
 
-/// Takes connections that other cores handed over, and the order to stop.
+/// Takes what other threads handed over, and the order to stop.
 fn read_mail(engine: &Rc<Engine>) {
-    for handed in engine.control.take_mail(engine.id) {
-        ConnectionTask::spawn(engine, handed);
+    for mail in engine.control.take_mail(engine.id) {
+        match mail {
+            Mail::Connection(handed) => ConnectionTask::spawn(engine, handed),
+            Mail::Shard(shard) => engine.install(*shard),
+        }
     }
     if engine.control.is_stopping() {
         engine.enter(Stage::Stopping);

@@ -107,9 +107,7 @@ impl Field {
     /// The value as CONFIG GET prints it.
     pub(super) fn get(self, settings: &Settings) -> String {
         match self {
-            Self::Bool(lens) => {
-                if *(lens.read)(settings) { "yes" } else { "no" }.to_owned()
-            }
+            Self::Bool(lens) => if *(lens.read)(settings) { "yes" } else { "no" }.to_owned(),
             Self::Number { lens, .. } | Self::Bytes { lens, .. } => {
                 (lens.read)(settings).to_string()
             }
