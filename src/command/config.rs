@@ -114,6 +114,8 @@ fn apply(context: &mut Context<'_>, mut settings: Settings) -> Result<(), Vec<u8
             .set_maxmemory(settings.maxmemory_bytes);
         outcome.map_err(|error| refuse("maxmemory", &error.to_string()))?;
     }
+    let saving = &context.core.shared.saving;
+    saving.set_unasked(settings.syncs_unasked());
     context.core.settings = settings;
     Ok(())
 }

@@ -10,13 +10,13 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::atomic::{AtomicU64, Ordering};
+use crate::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use crate::metrics::CoreStats;
 use crate::resp::Protocol;
 use crate::shard::{Probe, Shard};
 
 use super::Row;
-use super::persistence::Loading;
+use super::persistence::{Loading, Saving};
 use super::settings::Settings;
 
 /// The time a command runs at: one reading per turn.
@@ -333,8 +333,12 @@ pub struct Shared {
     resident_peak_bytes: AtomicU64,
     cpu_user_us: AtomicU64,
     cpu_system_us: AtomicU64,
+    /// Cores with a connection that waits for a round.
+    await_rounds: Vec<AtomicBool>,
     /// The data on its way from the disk.
     pub loading: Loading,
+    /// The data on its way to the disk.
+    pub saving: Saving,
 }
 
 /// What the system says of the process.
@@ -353,6 +357,7 @@ impl Shared {
     pub fn new(core_count: u16) -> Self {
         Self {
             connection_counts: (0..core_count).map(|_| AtomicU64::new(0)).collect(),
+            await_rounds: (0..core_count).map(|_| AtomicBool::new(false)).collect(),
             ..Self::default()
         }
     }
@@ -396,6 +401,22 @@ impl Shared {
         counts
             .min_by_key(|(_, count)| count.load(Ordering::Relaxed))
             .map_or(0, |(core, _)| core)
+    }
+
+    /// Says whether a connection of `core` waits for a round. For that core.
+    pub fn set_awaits(&self, core: u16, is_so: bool) {
+        self.await_rounds[usize::from(core)].store(is_so, Ordering::Relaxed);
+    }
+
+    /// The cores that wait, after a round. Its number must have been published before.
+    pub fn awaiting(&self) -> impl Iterator<Item = u16> {
+        // Pairs with the fence with which a core goes to sleep: it sees the round, or this sees
+        // that it waits.
+        fence(Ordering::SeqCst);
+        let cores = (0..).zip(&self.await_rounds);
+        cores
+            .filter(|(_, awaits)| awaits.load(Ordering::Relaxed))
+            .map(|(core, _)| core)
     }
 
     /// Notes what the system said; the server asks it about once a second.

@@ -77,6 +77,7 @@ pub(super) fn categories(row: &Row, doc: Doc) -> impl Iterator<Item = &'static s
             "admin" | "dangerous" => flags.contains(Flags::ADMIN),
             "fast" => flags.contains(Flags::FAST),
             "slow" => !flags.contains(Flags::FAST),
+            "blocking" => flags.contains(Flags::BLOCKING),
             _ => false,
         };
         is_implied || split_words(doc.field("categories")).any(|named| named == *category)
@@ -244,6 +245,7 @@ const CATEGORIES: &[&str] = &[
     "admin",
     "fast",
     "slow",
+    "blocking",
     "dangerous",
     "connection",
 ];

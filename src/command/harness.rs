@@ -116,7 +116,7 @@ impl Harness {
             Err(error) => return self.reply(|_, reply| reply.error_bytes(&error)),
         };
         match row.scope {
-            Scope::Session => self.run_session(row, args),
+            Scope::Session | Scope::Disk => self.run_session(row, args),
             Scope::Owner => {
                 let key = args.get(usize::from(row.keys.first));
                 self.run_on(self.owner(key), row, args).reply

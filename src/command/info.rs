@@ -279,14 +279,9 @@ fn memory(report: &Report<'_>, out: &mut String) {
 }
 
 fn persistence(report: &Report<'_>, out: &mut String) {
-    let shared = &report.context.core.shared;
-    for (name, value) in shared.loading.fields(report.now.ms()) {
+    for (name, value) in super::persistence::fields(report.context, report.now) {
         line(out, name, value);
     }
-    line(out, "async_loading", 0);
-    line(out, "rdb_bgsave_in_progress", 0);
-    line(out, "aof_enabled", 0);
-    line(out, "aof_rewrite_in_progress", 0);
 }
 
 fn stats(report: &Report<'_>, out: &mut String) {

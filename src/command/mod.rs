@@ -51,7 +51,7 @@ pub use context::{
     SessionContext, Shared,
 };
 pub use direct::{Direct, DirectRun};
-pub use persistence::{LOADING, Loading};
+pub use persistence::{LOADING, Loading, Saving, Wait};
 pub use scan::shard_of_cursor;
 pub use settings::Settings;
 pub use table::{lookup, rows};
@@ -216,6 +216,8 @@ impl Flags {
     pub const ADMIN: Self = Self(1 << 3);
     /// Not within scripts.
     pub const NOSCRIPT: Self = Self(1 << 4);
+    /// It may wait.
+    pub const BLOCKING: Self = Self(1 << 15);
     /// Also while the data is being loaded.
     pub const LOADING: Self = Self(1 << 5);
     /// Also on a replica that has lost its master.
@@ -236,6 +238,8 @@ impl Flags {
     pub const ALLOW_BUSY: Self = Self(1 << 13);
     /// Where its keys are depends on its arguments.
     pub const MOVABLE_KEYS: Self = Self(1 << 14);
+    /// Not within transactions.
+    pub const NO_MULTI: Self = Self(1 << 16);
     /// Known to the server and to no client.
     pub const HIDDEN: Self = Self(1 << 31);
 
@@ -273,6 +277,7 @@ const FLAG_NAMES: &[(Flags, &str)] = &[
     (Flags::DENYOOM, "denyoom"),
     (Flags::ADMIN, "admin"),
     (Flags::NOSCRIPT, "noscript"),
+    (Flags::BLOCKING, "blocking"),
     (Flags::LOADING, "loading"),
     (Flags::STALE, "stale"),
     (Flags::SKIP_MONITOR, "skip_monitor"),
@@ -282,6 +287,7 @@ const FLAG_NAMES: &[(Flags, &str)] = &[
     (Flags::NO_MANDATORY_KEYS, "no_mandatory_keys"),
     (Flags::NO_ASYNC_LOADING, "no_async_loading"),
     (Flags::ALLOW_BUSY, "allow_busy"),
+    (Flags::NO_MULTI, "no_multi"),
     (Flags::MOVABLE_KEYS, "movablekeys"),
 ];
 
@@ -300,6 +306,9 @@ pub enum Scope {
     Cursor,
     /// On the shard of its keys if they share one; else in the steps of a [`plan`].
     Plan,
+    /// Where its connection lives, once all earlier commands of it are done; what they did may have
+    /// to reach the disk first.
+    Disk,
 }
 
 /// How the replies of the parts of a command become one reply.
@@ -335,6 +344,9 @@ pub enum Run {
     Session(fn(&mut SessionContext<'_>, Args<'_>, &mut Reply<'_>)),
     /// Runs on a shard.
     Shard(fn(&mut Context<'_>, Args<'_>, &mut Reply<'_>) -> Status),
+    /// Runs where the connection lives, again and again until it is done: at first, and when what
+    /// it has put into its [`Resume`] as a [`Wait`] is over.
+    Wait(fn(&mut SessionContext<'_>, Args<'_>, &mut Resume, &mut Reply<'_>) -> Status),
 }
 
 /// Whether a command is done.

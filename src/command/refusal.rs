@@ -37,6 +37,12 @@ impl Refusal {
         Self::new("ERR NX and XX, GT or LT options at the same time are not compatible");
     pub(super) const EXPIRE_GT_AND_LT: Self =
         Self::new("ERR GT and LT options at the same time are not compatible");
+    pub(super) const NOT_ZERO_OR_ONE: Self =
+        Self::new("ERR value is out of range, value must between 0 and 1");
+    pub(super) const NOT_POSITIVE: Self = Self::new("ERR value is out of range, must be positive");
+    pub(super) const TIMEOUT_NOT_AN_INTEGER: Self =
+        Self::new("ERR timeout is not an integer or out of range");
+    pub(super) const TIMEOUT_NEGATIVE: Self = Self::new("ERR timeout is negative");
     pub(super) const INVALID_CURSOR: Self = Self::new("ERR invalid cursor");
 
     const fn new(text: &'static str) -> Self {

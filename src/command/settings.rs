@@ -169,6 +169,17 @@ impl Settings {
         setting.field.get(self)
     }
 
+    /// Whether no reply may tell of what is not on disk.
+    #[inline]
+    pub fn syncs_always(&self) -> bool {
+        self.appendfsync == "always"
+    }
+
+    /// Whether what changed reaches the disk without anyone asking for it.
+    pub fn syncs_unasked(&self) -> bool {
+        self.appendfsync != "no"
+    }
+
     /// The value of `setting`, as a configuration file has it: with units, and quoted where needed.
     pub fn show(&self, setting: &Setting) -> String {
         setting.field.show(self)

@@ -6,7 +6,9 @@
 
 use crate::resp::Args;
 
-use super::{Row, client, config, connection, info, introspect, key, scan, server, string};
+use super::{
+    Row, client, config, connection, info, introspect, key, persistence, scan, server, string,
+};
 
 /// Every command clients can name, without subcommands.
 pub fn rows() -> impl ExactSizeIterator<Item = &'static Row> {
@@ -266,6 +268,7 @@ const SOURCES: &[&[Row]] = &[
     info::ROWS,
     introspect::ROWS,
     key::ROWS,
+    persistence::ROWS,
     scan::ROWS,
     server::ROWS,
     string::ROWS,

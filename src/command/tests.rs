@@ -118,6 +118,13 @@ impl Cores {
                 let (bytes, _) = self.run_part(row, 0, args);
                 reply.raw(&bytes);
             }
+            (Run::Wait(run), _) => {
+                let mut resume = Resume::default();
+                while run(&mut self.session_context(), args, &mut resume, reply) == Status::Again {
+                    let due_ms = Wait::of(resume).due_ms.expect("no round is done meanwhile");
+                    self.now.unix_us = due_ms * 1_000;
+                }
+            }
         }
     }
 

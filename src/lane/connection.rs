@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use super::batch::{Batch, ConnectionId};
 use super::buffer::Buffer;
+use super::disk::Waiting;
 use super::fanout::Fanout;
 use super::fragment::Fragment;
 use super::gather::{Fold, Gather};
@@ -57,6 +58,8 @@ pub(super) enum Progress {
     Split(Box<Split>),
     /// On several cores at once.
     Fanout(Box<Fanout>),
+    /// Until the disk has what was done before.
+    Waiting(Box<Waiting>),
 }
 
 impl Progress {
@@ -69,6 +72,7 @@ impl Progress {
             }
             Self::Split(split) => parts.give_up(split.args()),
             Self::Fanout(fanout) => fanout.discard(parts),
+            Self::Waiting(_) => {}
         }
     }
 }
@@ -140,6 +144,11 @@ impl Connection {
     /// Whether no reply waits for another core.
     pub(super) fn is_gathered(&self) -> bool {
         self.gathers.is_empty() && self.unposted.is_empty() && self.outstanding == 0
+    }
+
+    /// Whether it waits for the disk and nothing else.
+    pub(super) fn is_waiting(&self) -> bool {
+        matches!(self.progress, Some(Progress::Waiting(_)))
     }
 
     /// Whether `core` has yet to run a command of this connection.

@@ -16,8 +16,8 @@
 //! again for connections that are ready, rings doorbells.
 //!
 //! Files: what a connection sent (`input`, `buffer`, `window`), what it is owed (`output`,
-//! `fragment`, `gather`), what it does next (`turn`, `split`, `fanout`), and how cores read each
-//! other's keys (`direct`) and talk (`batch`, `ring`, `links`, `serve`).
+//! `fragment`, `gather`), what it does next (`turn`, `split`, `fanout`), what waits for the disk
+//! (`disk`), and how cores read each other's keys (`direct`) and talk (`batch`, `ring`, `links`, `serve`).
 
 mod batch;
 mod budget;
@@ -25,6 +25,7 @@ mod buffer;
 mod connection;
 mod departure;
 mod direct;
+mod disk;
 mod fanout;
 mod forward;
 mod fragment;
@@ -43,6 +44,7 @@ mod tests;
 mod turn;
 mod window;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use batch::{Batch, Ticket};
@@ -53,6 +55,7 @@ use turn::Worker;
 use window::Placement;
 
 pub use batch::ConnectionId;
+pub use disk::Timer;
 pub use links::Links;
 
 use crate::command::{ClientIndex, Core, Now, Session};
@@ -149,6 +152,8 @@ impl Lane {
                 batches: Vec::new(),
                 released: Vec::new(),
                 starved: Vec::new(),
+                awaited: VecDeque::new(),
+                timers: Vec::new(),
             },
             service: Service::default(),
             connections: Vec::new(),
@@ -258,6 +263,7 @@ impl Lane {
         }
         let turn = Worker::new(&mut self.parts, &mut connection, now).run();
         self.parts.shard.end_reads();
+        self.hold_replies(&mut connection);
         self.note_buffers(&mut connection);
         self.connections[id.index as usize].connection = Some(connection);
         self.take_killed();
@@ -294,6 +300,7 @@ impl Lane {
         !self.parts.links.are_quiet()
             || !self.service.is_idle()
             || !self.leaving.is_empty()
+            || self.has_durable()
             || !self.parts.released.is_empty()
             || self.unreturned.iter().any(|runs| !runs.is_empty())
     }
@@ -311,6 +318,7 @@ impl Lane {
             self.take_starved();
             self.post_for_the_gone();
         }
+        is_busy |= self.take_durable();
         is_busy |= self.see_off(now);
         self.return_large_values();
         self.take_killed();
@@ -331,7 +339,15 @@ impl Lane {
 
     /// Before sleeping: others will ring. False: there are messages, exchange again.
     pub fn arm_doorbell(&mut self) -> bool {
-        self.parts.links.arm()
+        if !self.parts.links.arm() {
+            return false;
+        }
+        // Behind the fence in `arm`: a round that this does not see rings.
+        let is_quiet = !self.has_durable();
+        if !is_quiet {
+            self.disarm_doorbell();
+        }
+        is_quiet
     }
 
     /// After sleeping: others need not ring.

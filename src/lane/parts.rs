@@ -1,10 +1,12 @@
 //! What a lane has besides its connections: the shard, the core's state, the links, and memory that
 //! is used again.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::batch::{Batch, ConnectionId, Ticket};
 use super::buffer::BufferPool;
+use super::disk::{Awaited, Timer};
 use super::gather::Gather;
 use super::links::Links;
 use super::output::TailPool;
@@ -36,6 +38,10 @@ pub(super) struct Parts {
     pub(super) released: Vec<Extern>,
     /// Connections that wait for room in a ring.
     pub(super) starved: Vec<ConnectionId>,
+    /// Connections that wait for a round, by round.
+    pub(super) awaited: VecDeque<Awaited>,
+    /// Connections that wait for a time.
+    pub(super) timers: Vec<Timer>,
 }
 
 /// One command to run on this core's shard.

@@ -84,7 +84,8 @@ impl<'a> Worker<'a> {
             // What other cores still owe may be held back until there is room for it.
             return Turn::OutputFull;
         }
-        if turn == Turn::Waiting && self.connection.is_gathered() {
+        let waits_for_cores = turn == Turn::Waiting && !self.connection.is_waiting();
+        if waits_for_cores && self.connection.is_gathered() {
             // What it waited for was here already.
             return Turn::More;
         }
@@ -132,6 +133,7 @@ impl<'a> Worker<'a> {
             Progress::Long(long) => self.go_on_long(long),
             Progress::Split(split) => split.go_on(self),
             Progress::Fanout(fanout) => fanout.go_on(self),
+            Progress::Waiting(waiting) => self.go_on_waiting(waiting),
         }
     }
 
@@ -348,6 +350,8 @@ impl<'a> Worker<'a> {
             Scope::Cursor => self.run_cursor(row, &place, spans),
             Scope::PerKey | Scope::Plan => return self.run_keys(row, &place, spans),
             Scope::AllShards => return self.fan_out(row, &place, spans),
+            Scope::Disk if !self.barrier() => return Flow::Waits,
+            Scope::Disk => self.begin_waiting(row, &place, spans),
         }
         Flow::Begun
     }

@@ -55,6 +55,8 @@ enum Sent {
     All,
     /// The socket takes no more for now; the task is woken when it does.
     Blocked,
+    /// What is left waits for the disk; the lane wakes the task when it need not.
+    Held,
     /// The connection is broken.
     Failed,
 }
@@ -99,6 +101,7 @@ impl ConnectionTask {
         match (turn, sent) {
             (_, Sent::Failed) | (Turn::Finished, Sent::All) => Next::Close,
             (Turn::Finished, Sent::Blocked) => self.linger(),
+            (Turn::Finished, Sent::Held) => Next::Wait,
             (Turn::More, _) | (Turn::OutputFull, Sent::All) => Next::Yield,
             (Turn::Idle | Turn::Waiting | Turn::OutputFull, _) => {
                 self.after_receive(received, turn, sent)
@@ -178,7 +181,8 @@ impl ConnectionTask {
         loop {
             let unsent = lane.unsent(self.id);
             if unsent.is_empty() {
-                return self.await_room(false, Sent::All);
+                let is_held = lane.is_held(self.id);
+                return self.await_room(false, if is_held { Sent::Held } else { Sent::All });
             }
             match socket::send(&self.socket, unsent) {
                 Ok(len_bytes) => {

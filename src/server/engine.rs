@@ -25,7 +25,7 @@ use super::readiness::{Event, Interest, Readiness, Watched};
 use super::signal::Signal;
 use super::socket;
 use crate::command::Now;
-use crate::lane::{ConnectionId, Lane, Turn};
+use crate::lane::{self, ConnectionId, Lane, Turn};
 use crate::limits::REACTOR_PASS_INTERVAL_US;
 use crate::shard::Shard;
 
@@ -66,6 +66,7 @@ pub(super) struct Engine {
     /// To be woken at the next second.
     lingering: RefCell<Vec<ConnectionId>>,
     rings: RefCell<Vec<u16>>,
+    timers: RefCell<Vec<lane::Timer>>,
 }
 
 /// What the rest of the server gives an engine.
@@ -134,6 +135,7 @@ impl Engine {
             second: Cell::new(0),
             lingering: RefCell::default(),
             rings: RefCell::default(),
+            timers: RefCell::default(),
         })
     }
 
@@ -237,12 +239,33 @@ impl Engine {
             let mut lane = self.lane.borrow_mut();
             lane.take_ready(&mut ready);
             lane.take_doorbells(&mut rings);
+            lane.take_timers(&mut self.timers.borrow_mut());
         }
+        self.set_timers();
         for core in rings.drain(..) {
             self.control.ring(core);
         }
         for id in ready.drain(..) {
             self.wake(id);
+        }
+    }
+
+    /// Wakes the connections that asked for it when it is time.
+    fn set_timers(&self) {
+        for timer in self.timers.borrow_mut().drain(..) {
+            let index = timer.connection.index();
+            let waker = match self.reaches.borrow().get(index) {
+                Some(Some(reach)) => reach.waker.clone(),
+                _ => continue,
+            };
+            // A millisecond more than is left, of which a part is over: not before it is due.
+            let left_ms = timer.due_ms.saturating_sub(self.now().ms()) + 1;
+            glommio::spawn_local(async move {
+                Timer::new(Duration::from_millis(left_ms)).await;
+                // By then another connection may have the place: it has a turn for nothing.
+                waker.wake();
+            })
+            .detach();
         }
     }
 

@@ -38,6 +38,8 @@ mod readiness;
 mod signal;
 mod signals;
 mod socket;
+#[expect(dead_code, reason = "what it syncs comes next")]
+mod syncer;
 mod ticker;
 
 use control::Control;

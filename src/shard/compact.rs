@@ -33,6 +33,8 @@ pub(super) struct Compaction {
     debt_bytes: u64,
     pub(super) copied_bytes: u64,
     pub(super) block_count: u64,
+    /// The number of compacted blocks until which everything dead is to go.
+    rewrite_until_block_count: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -81,6 +83,7 @@ impl Compaction {
             debt_bytes: 0,
             copied_bytes: 0,
             block_count: 0,
+            rewrite_until_block_count: 0,
         }
     }
 
@@ -95,6 +98,18 @@ impl Shard {
     /// Sets how many dead bytes compaction tolerates, in percent of everything live.
     pub fn set_slack_percent(&mut self, slack_percent: u32) {
         self.compaction.slack_percent = slack_percent;
+    }
+
+    /// Asks for every block that is worth it to be compacted in the background, once.
+    pub fn compact_all(&mut self) {
+        let all = self.region.block_count() as u64;
+        self.compaction.rewrite_until_block_count = self.compaction.block_count + all;
+    }
+
+    /// Whether blocks are compacted because somebody asked for it.
+    #[must_use]
+    pub fn is_compacting_all(&self) -> bool {
+        self.compaction.block_count < self.compaction.rewrite_until_block_count
     }
 
     /// Counts what a write has added, and compacts for it when it is due.
@@ -175,6 +190,7 @@ impl Shard {
             live_bytes / 100 * u64::from(self.compaction.slack_percent) + block_bytes;
         self.log.dead_bytes() > tolerated_bytes
             || self.is_sweeping()
+            || self.is_compacting_all()
             || self.region.available_bytes() < block_bytes * self.region.shard_count() as u64
     }
 
@@ -198,6 +214,9 @@ impl Shard {
                     end,
                 }
             });
+        }
+        if self.compaction.victim.is_none() {
+            self.compaction.rewrite_until_block_count = 0;
         }
         self.compaction.victim.is_some()
     }
