@@ -31,10 +31,15 @@ const UNLINK: Row = counting("unlink", WRITE_FAST, None, del);
 
 /// The key commands.
 pub(super) const ROWS: &[Row] = &[
-    counting("del", Flags::WRITE, Some(&DEL), del),
+    counting("del", Flags::WRITE.with(Flags::SEVERAL), Some(&DEL), del),
     reading!(counting("exists", READ_FAST, Some(&EXISTS)), exists),
     reading!(counting("touch", READ_FAST, Some(&TOUCH)), exists),
-    counting("unlink", WRITE_FAST, Some(&UNLINK), del),
+    counting(
+        "unlink",
+        WRITE_FAST.with(Flags::SEVERAL),
+        Some(&UNLINK),
+        del,
+    ),
     on_owner("expire", -3, WRITE_FAST, expire::expire),
     on_owner("expireat", -3, WRITE_FAST, expire::expireat),
     reading!(on_owner("expiretime", 2, READ_FAST), expire::expiretime),
@@ -46,8 +51,8 @@ pub(super) const ROWS: &[Row] = &[
     reading!(on_owner("ttl", 2, READ_FAST), expire::ttl),
     reading!(on_owner("type", 2, READ_FAST), type_of),
     on_two("copy", -3, STORE, copy::copy),
-    on_two("rename", 3, Flags::WRITE, rename),
-    on_two("renamenx", 3, WRITE_FAST, renamenx),
+    on_two("rename", 3, Flags::WRITE.with(Flags::SEVERAL), rename),
+    on_two("renamenx", 3, WRITE_FAST.with(Flags::SEVERAL), renamenx),
     Row {
         name: "object",
         arity: -2,

@@ -52,6 +52,7 @@ pub use context::{
 };
 pub use direct::{Direct, DirectRun};
 pub use persistence::{LOADING, Loading, Saving, Wait};
+pub use refusal::no_room;
 pub use scan::shard_of_cursor;
 pub use settings::Settings;
 pub use table::{lookup, rows};
@@ -240,6 +241,8 @@ impl Flags {
     pub const MOVABLE_KEYS: Self = Self(1 << 14);
     /// Not within transactions.
     pub const NO_MULTI: Self = Self(1 << 16);
+    /// It may write several records, which survive the end of the process together or not at all.
+    pub const SEVERAL: Self = Self(1 << 30);
     /// Known to the server and to no client.
     pub const HIDDEN: Self = Self(1 << 31);
 

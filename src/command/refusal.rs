@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+use crate::region::Region;
 use crate::resp::{Args, Reply};
 use crate::shard::OutOfMemory;
 
@@ -79,6 +80,15 @@ impl Refusal {
     #[cold]
     pub(super) fn write(&self, reply: &mut Reply<'_>) {
         reply.error_bytes(&self.0);
+    }
+}
+
+/// The error of a write for which there is no room.
+pub fn no_room(region: &Region) -> &'static str {
+    if region.is_disk_full() {
+        "MISCONF Errors writing to the AOF file: No space left on device"
+    } else {
+        "OOM command not allowed when used memory > 'maxmemory'."
     }
 }
 

@@ -59,7 +59,7 @@ const ANY_TIME: Flags = Flags::LOADING.with(Flags::STALE);
 
 const FLUSH: Row = Row {
     arity: -1,
-    flags: Flags::WRITE,
+    flags: Flags::WRITE.with(Flags::SEVERAL),
     scope: Scope::AllShards,
     merge: Merge::Ok,
     run: Run::Shard(flush),

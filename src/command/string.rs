@@ -89,7 +89,7 @@ pub(super) const ROWS: &[Row] = &[
         name: "mset",
         arity: -3,
         keys: Keys::PAIRS,
-        flags: STORE,
+        flags: STORE.with(Flags::SEVERAL),
         scope: Scope::PerKey,
         merge: Merge::Ok,
         part: Some(&SET),
@@ -100,7 +100,7 @@ pub(super) const ROWS: &[Row] = &[
         name: "msetnx",
         arity: -3,
         keys: Keys::PAIRS,
-        flags: STORE,
+        flags: STORE.with(Flags::SEVERAL),
         scope: Scope::Plan,
         run: Run::Shard(msetnx),
         ..Row::BLANK

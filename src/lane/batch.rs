@@ -72,6 +72,8 @@ pub(crate) struct Batch {
     /// Runs of large values that the origin no longer sends from.
     pub(super) released_runs: Vec<u32>,
     pub(super) is_resumed: bool,
+    /// The number of the transaction that all its commands are parts of.
+    pub(super) transaction: Option<u64>,
     pub(super) is_abandoned: bool,
 
     /// Commands that ran.
@@ -82,6 +84,8 @@ pub(crate) struct Batch {
     pub(super) ends: Vec<usize>,
     /// Array elements a part of a fan-out wrote.
     pub(super) element_count: u64,
+    /// Records that its commands wrote as members of the transaction.
+    pub(super) member_count: u64,
 
     /// Replies that were passed on, and where the next one starts.
     pub(super) taken: usize,
@@ -117,12 +121,14 @@ impl Batch {
             arguments: None,
             released_runs: Vec::new(),
             is_resumed: false,
+            transaction: None,
             is_abandoned: false,
             ran: 0,
             resume: Resume::default(),
             replies: Fragment::default(),
             ends: Vec::new(),
             element_count: 0,
+            member_count: 0,
             taken: 0,
             taken_bytes: 0,
             taken_externs: 0,

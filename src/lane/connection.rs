@@ -12,6 +12,7 @@ use super::input::Input;
 use super::output::Output;
 use super::parts::Parts;
 use super::split::Split;
+use super::transaction::Transaction;
 use super::window::Window;
 use crate::command::{ClientIndex, Resume, Row};
 use crate::resp::{Args, Span};
@@ -32,6 +33,8 @@ pub(super) struct Connection {
     /// The number of the oldest gather.
     pub(super) first_gather: u32,
     pub(super) fold: Fold,
+    /// The transaction whose parts are under way, here or on other cores.
+    pub(super) transaction: Option<Transaction>,
     /// Batches that found their ring full, with the core they are for.
     pub(super) unposted: VecDeque<(u16, Box<Batch>)>,
     /// Memory of its input and its output as the core's gauges know it.
@@ -130,6 +133,7 @@ impl Connection {
             gathers: VecDeque::new(),
             first_gather: 0,
             fold: Fold::default(),
+            transaction: None,
             unposted: VecDeque::new(),
             noted_bytes: (0, 0),
             outstanding: 0,
@@ -170,7 +174,8 @@ impl Connection {
 
     /// Whether it has begun what must be finished even if it goes.
     pub(super) fn must_finish(&self) -> bool {
-        matches!(&self.progress, Some(Progress::Fanout(fanout)) if fanout.must_finish())
+        self.transaction.is_some()
+            || matches!(&self.progress, Some(Progress::Fanout(fanout)) if fanout.must_finish())
     }
 
     /// Drops whatever was received and not begun.

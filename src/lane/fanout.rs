@@ -99,15 +99,28 @@ impl Fanout {
             let parts = parts_of(&self.errands);
             let (plan, arguments) = match &mut self.goal {
                 Goal::Merge(row, arguments) => {
-                    merge_parts(worker, row, arguments.args(), &parts);
+                    match worker.commit() {
+                        Ok(()) => merge_parts(worker, row, arguments.args(), &parts),
+                        Err(error) => worker.write(false, |_, reply| reply.error(error)),
+                    }
                     return None;
                 }
                 Goal::Plan(plan, arguments) => (plan, arguments),
             };
             let mut next = Next::Done;
-            worker.write(false, |_, reply| {
+            let transaction = &mut worker.connection.transaction.take();
+            worker.write(false, |lane, reply| {
+                let start = reply.len_bytes();
                 next = plan.next(arguments.args(), &parts, reply);
+                if matches!(next, Next::Done)
+                    && let Some(transaction) = transaction.take()
+                    && let Err(error) = lane.commit(transaction)
+                {
+                    reply.truncate(start);
+                    reply.error(error);
+                }
             });
+            worker.connection.transaction = transaction.take();
             let Next::Steps(steps) = next else {
                 return None;
             };
@@ -153,6 +166,7 @@ impl Fanout {
             };
             let mut batch = worker.parts.take_batch(ticket);
             batch.protocol = worker.protocol;
+            batch.transaction = worker.transaction_number();
             batch.pin(&errand.arguments.buffer);
             batch.push(
                 errand.row,
@@ -178,9 +192,12 @@ impl Fanout {
                 args: errand.arguments.args(),
                 probe: Probe::of(errand.hash),
                 caller: Some(worker.connection.client),
+                transaction: worker.transaction_number(),
             };
             let mut to = reply.reply(worker.protocol);
-            if worker.parts.run(call, worker.now, resume, &mut to) == Status::Again {
+            let status = worker.parts.run(call, worker.now, resume, &mut to);
+            worker.count_members();
+            if status == Status::Again {
                 is_busy = true;
             } else {
                 let (reply, element_count) = (std::mem::take(reply), resume.count);

@@ -73,6 +73,7 @@ impl Worker<'_> {
             self.connection.next_gather().wrapping_sub(1)
         };
         let protocol = self.protocol;
+        let transaction = self.transaction;
         let gather = self.connection.gathers.back_mut().expect("just opened");
         let batch_place = gather.next_place();
         let ticket = Ticket {
@@ -83,6 +84,7 @@ impl Worker<'_> {
         let mut batch = self.parts.take_batch(ticket);
         batch.protocol = protocol;
         batch.reply_len_bytes_max = BATCH_REPLY_LEN_BYTES_MAX;
+        batch.transaction = transaction;
         batch.pin(place.buffer);
         gather.add_batch(core, batch);
         batch_place
@@ -154,7 +156,13 @@ impl Worker<'_> {
             .filter(|gather| gather.is_closed)
         {
             connection.output.prepare(&mut self.parts.tails);
-            match gather.drain(&mut connection.fold, &mut connection.output) {
+            // It was begun when nothing was owed, so it is the first with one reply for many.
+            let transaction = &mut connection.transaction;
+            let commit = || {
+                let transaction = transaction.take();
+                transaction.map_or(Ok(()), |transaction| self.parts.commit(transaction))
+            };
+            match gather.drain(&mut connection.fold, &mut connection.output, commit) {
                 Drained::Whole => {
                     let mut gather = connection.gathers.pop_front().expect("looked at");
                     connection.first_gather = connection.first_gather.wrapping_add(1);

@@ -208,11 +208,20 @@ impl Gather {
         self.local.bytes.len()
     }
 
-    /// Passes on as many replies as are there, in order.
-    pub(super) fn drain(&mut self, fold: &mut Fold, output: &mut Output) -> Drained {
+    /// Passes on as many replies as are there, in order. Before the one reply of parts is written,
+    /// `complete` may make it an error.
+    pub(super) fn drain(
+        &mut self,
+        fold: &mut Fold,
+        output: &mut Output,
+        mut complete: impl FnMut() -> Result<(), &'static str>,
+    ) -> Drained {
         while self.taken_runs < self.runs.len() {
             match self.runs[self.taken_runs] {
                 Run::Emit { emit, protocol } => {
+                    if let Err(error) = complete() {
+                        fold.error = Some(format!("-{error}\r\n").into_bytes());
+                    }
                     fold.emit(emit, output, protocol);
                 }
                 Run::Local {

@@ -17,7 +17,7 @@
 //!
 //! Files: what a connection sent (`input`, `buffer`, `window`), what it is owed (`output`,
 //! `fragment`, `gather`), what it does next (`turn`, `split`, `fanout`), what waits for the disk
-//! (`disk`), and how cores read each other's keys (`direct`) and talk (`batch`, `ring`, `links`, `serve`).
+//! (`disk`), what survives together (`transaction`), and how cores read each other's keys (`direct`) and talk (`batch`, `ring`, `links`, `serve`).
 
 mod batch;
 mod budget;
@@ -39,6 +39,7 @@ mod serve;
 #[cfg(all(test, not(loom)))]
 mod simulation;
 mod split;
+mod transaction;
 #[cfg(all(test, not(loom)))]
 mod tests;
 mod turn;
@@ -154,6 +155,8 @@ impl Lane {
                 starved: Vec::new(),
                 awaited: VecDeque::new(),
                 timers: Vec::new(),
+                transaction_us: 0,
+                member_count: 0,
             },
             service: Service::default(),
             connections: Vec::new(),
@@ -455,6 +458,9 @@ impl Lane {
         assert!(place.generation == ticket.connection.generation);
         let mut connection = place.connection.take().expect("it has a batch out");
         connection.outstanding -= 1;
+        if let Some(transaction) = &mut connection.transaction {
+            transaction.member_count += std::mem::take(&mut batch.member_count);
+        }
         if connection.is_disconnected {
             self.bury(&mut connection, core, batch);
             self.put_or_free(connection);

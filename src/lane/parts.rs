@@ -10,6 +10,7 @@ use super::disk::{Awaited, Timer};
 use super::gather::Gather;
 use super::links::Links;
 use super::output::TailPool;
+use super::transaction::writes_several;
 use super::window::{Placement, Window};
 use crate::command::{ClientIndex, Context, Core, Flags, Now, Resume, Row, Run, Status};
 use crate::limits::{LARGE_VALUE_LEN_BYTES_MIN, TURN_LEN_BYTES_MAX};
@@ -42,6 +43,10 @@ pub(super) struct Parts {
     pub(super) awaited: VecDeque<Awaited>,
     /// Connections that wait for a time.
     pub(super) timers: Vec<Timer>,
+    /// The moment that the last transaction was numbered by.
+    pub(super) transaction_us: u64,
+    /// Records that parts of transactions wrote.
+    pub(super) member_count: u64,
 }
 
 /// One command to run on this core's shard.
@@ -52,6 +57,8 @@ pub(super) struct Call<'a> {
     pub(super) probe: Probe,
     /// The client, if its connection lives here.
     pub(super) caller: Option<ClientIndex>,
+    /// The number of the transaction that it is a part of.
+    pub(super) transaction: Option<u64>,
 }
 
 impl Parts {
@@ -61,6 +68,24 @@ impl Parts {
     /// Runs one command, or the next slice of one.
     #[inline]
     pub(super) fn run(
+        &mut self,
+        call: Call<'_>,
+        now: Now,
+        resume: &mut Resume,
+        reply: &mut Reply<'_>,
+    ) -> Status {
+        if call.transaction.is_some() {
+            self.run_member(call, now, resume, reply)
+        } else if writes_several(call.row, call.args.len()) && self.region.is_durable() {
+            self.run_whole(call, now, resume, reply)
+        } else {
+            self.run_alone(call, now, resume, reply)
+        }
+    }
+
+    /// Runs one command whose records, if it writes any, need no others.
+    #[inline]
+    pub(super) fn run_alone(
         &mut self,
         call: Call<'_>,
         now: Now,

@@ -193,8 +193,12 @@ impl Batch {
             args: self.args(command),
             probe,
             caller: None,
+            transaction: self.transaction,
         };
         let status = parts.run(call, now, &mut resume, &mut replies.reply(self.protocol));
+        if self.transaction.is_some() {
+            self.member_count += parts.take_member_count();
+        }
         self.replies = replies;
         self.resume = resume;
         if status == Status::Done {

@@ -35,6 +35,8 @@ pub(super) struct Split {
     fetched: usize,
     /// The part that is not done.
     unfinished: Option<Unfinished>,
+    /// The number of the transaction that its parts are members of.
+    transaction: Option<u64>,
 }
 
 /// A part of this core's shard that is not done.
@@ -45,8 +47,12 @@ struct Unfinished {
 }
 
 impl Split {
-    /// The command of `row` with these arguments.
-    pub(super) fn new(row: &'static Row, arguments: OwnedArguments) -> Self {
+    /// The command of `row` with these arguments, in a transaction if it has a number.
+    pub(super) fn new(
+        row: &'static Row,
+        arguments: OwnedArguments,
+        transaction: Option<u64>,
+    ) -> Self {
         let part = row.part.expect("a per-key row names its part");
         assert!(usize::from(row.keys.step) < PART_SPAN_COUNT_MAX);
         Self {
@@ -57,11 +63,22 @@ impl Split {
             ahead: Ahead::default(),
             fetched: 0,
             unfinished: None,
+            transaction,
         }
     }
 
     /// Begins as many parts as the turn allows.
-    pub(super) fn go_on(mut self: Box<Self>, worker: &mut Worker<'_>) -> Option<Turn> {
+    pub(super) fn go_on(self: Box<Self>, worker: &mut Worker<'_>) -> Option<Turn> {
+        worker.transaction = self.transaction;
+        let turn = self.begin_parts(worker);
+        if worker.transaction.take().is_some() {
+            // What comes behind it is no part of it.
+            worker.close_gather();
+        }
+        turn
+    }
+
+    fn begin_parts(mut self: Box<Self>, worker: &mut Worker<'_>) -> Option<Turn> {
         let count = self.arguments.spans.len();
         while let Some(position) = self.row.keys.position(count, self.begun) {
             if let Some(turn) = worker.obstacle() {
@@ -133,6 +150,7 @@ impl Split {
             args,
             probe,
             caller: Some(worker.connection.client),
+            transaction: self.transaction,
         };
         let (now, protocol) = (worker.now, worker.protocol);
         let Some((mut resume, mut reply)) = begun else {
@@ -145,6 +163,7 @@ impl Split {
                 resume,
                 reply,
             });
+            worker.count_members();
             return;
         };
         let mut writer = reply.reply(protocol);
@@ -158,6 +177,7 @@ impl Split {
             }
             Status::Done => worker.write_fragment(&reply, is_folded),
         }
+        worker.count_members();
     }
 
     /// The owner of the next key whose part has not begun, and what its buckets held; asks for the

@@ -44,6 +44,8 @@ pub(super) struct Worker<'a> {
     /// Whether nothing keeps any command from running: a password that is owed, data on its way.
     may_run_all: bool,
     limits: Limits,
+    /// The transaction that the parts being begun are members of.
+    pub(super) transaction: Option<u64>,
     commands_left: usize,
     bytes_left: usize,
 }
@@ -65,6 +67,7 @@ impl<'a> Worker<'a> {
             protocol: session.protocol,
             may_run_all: may_run_all(&parts.core, session),
             limits: request_limits(&parts.core, session),
+            transaction: None,
             commands_left: TURN_COMMAND_COUNT_MAX,
             bytes_left: TURN_LEN_BYTES_MAX,
             parts,
@@ -440,7 +443,11 @@ impl<'a> Worker<'a> {
         if row.scope == Scope::Plan {
             return self.follow_plan(row, place, spans);
         }
-        let split = Box::new(Split::new(row, place.owned(spans)));
+        if !self.begin_together(row, args.len()) {
+            return Flow::Waits;
+        }
+        let number = self.transaction_number();
+        let split = Box::new(Split::new(row, place.owned(spans), number));
         if matches!(row.merge, Merge::InOrder) {
             self.write(false, |_, reply| reply.array(key_count));
         }
@@ -449,7 +456,7 @@ impl<'a> Worker<'a> {
     }
 
     fn follow_plan(&mut self, row: &'static Row, place: &Place<'_>, spans: &[Span]) -> Flow {
-        if !self.barrier() {
+        if !self.barrier() || !self.begin_together(row, spans.len()) {
             return Flow::Waits;
         }
         let fanout = Fanout::follow(row, place.owned(spans));
@@ -458,7 +465,7 @@ impl<'a> Worker<'a> {
     }
 
     fn fan_out(&mut self, row: &'static Row, place: &Place<'_>, spans: &[Span]) -> Flow {
-        if !self.barrier() {
+        if !self.barrier() || !self.begin_together(row, spans.len()) {
             return Flow::Waits;
         }
         self.note_command(row);
@@ -480,6 +487,7 @@ impl<'a> Worker<'a> {
                     args,
                     probe,
                     caller: Some(client),
+                    transaction: None,
                 },
                 now,
                 &mut resume,
@@ -507,6 +515,7 @@ impl<'a> Worker<'a> {
             args,
             probe: long.probe,
             caller: client,
+            transaction: None,
         };
         let mut reply = long.reply.reply(self.protocol);
         let status = self.parts.run(call, now, &mut long.resume, &mut reply);
