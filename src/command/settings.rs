@@ -55,6 +55,8 @@ pub struct Settings {
     pub proto_max_bulk_len_bytes: u64,
     /// `requirepass`
     pub requirepass: String,
+    /// `salvage`
+    pub salvage: bool,
     /// `save`
     pub save: String,
     /// `shards`; once the server runs, how many there are
@@ -207,6 +209,7 @@ impl Default for Settings {
             protected_mode: false,
             proto_max_bulk_len_bytes: 0,
             requirepass: String::new(),
+            salvage: false,
             save: String::new(),
             shards: 0,
             tcp_backlog: 0,
@@ -483,6 +486,14 @@ pub const SETTINGS: &[Setting] = &[
     )
     .meaning("none")
     .live(),
+    setting(
+        "salvage",
+        Group::Durability,
+        "yes|no",
+        "no",
+        Field::Bool(lens!(salvage)),
+        "serve what is intact of a damaged data file, instead of refusing to start",
+    ),
     constant(
         "save",
         "",

@@ -11,6 +11,7 @@ use glommio::GlommioError;
 use super::accept::Listener;
 use super::clock::Clock;
 use super::control::Control;
+use super::data::Data;
 use super::readiness::{Readiness, Watched};
 use super::{host, log, probe, socket};
 use crate::command::{Core, Facts, Settings, Shared};
@@ -109,12 +110,22 @@ fn make_room_for_clients(maxclients: u64, core_count: usize) -> Result<u64, Erro
     Ok(possible)
 }
 
-/// What the lanes of all cores are made of: linked, in one region.
-pub(super) fn lanes(
+/// What the cores are made of.
+pub(super) struct Built {
+    /// Of all cores: linked, with empty shards in one region.
+    pub(super) lanes: Vec<Options>,
+    /// Where the keys will live: the region of those shards, or of the data that is to replace them.
+    pub(super) region: Arc<Region>,
+    /// The data to load, if there is a directory.
+    pub(super) data: Option<Data>,
+}
+
+/// Makes them.
+pub(super) fn cores(
     config: &Config,
     plan: &Plan,
     addresses: &[SocketAddr],
-) -> Result<Vec<Options>, Error> {
+) -> Result<Built, Error> {
     let core_count = u16::try_from(plan.core_count()).expect("limits: at most SHARD_COUNT_MAX");
     let mut seeds = [0; 4];
     for seed in &mut seeds {
@@ -129,6 +140,12 @@ pub(super) fn lanes(
     let settings = settings(config, plan, port);
     let facts = Arc::new(facts(config, plan, port)?);
     let shared = Arc::new(Shared::new(core_count));
+    let data = if config.settings.dir.is_empty() {
+        None
+    } else {
+        let (hasher, shared) = (hasher.clone(), Arc::clone(&shared));
+        Some(Data::open(&config.settings, plan, hasher, shared)?)
+    };
     let mut lanes = Vec::with_capacity(plan.core_count());
     for (id, links) in (0..).zip(Links::mesh(core_count)) {
         let core = Core::new(
@@ -148,7 +165,12 @@ pub(super) fn lanes(
             hasher: hasher.clone(),
         });
     }
-    Ok(lanes)
+    let region = data.as_ref().map_or(region, |data| Arc::clone(data.region()));
+    Ok(Built {
+        lanes,
+        region,
+        data,
+    })
 }
 
 /// The region is large enough for each shard's first blocks, so this is not expected.
@@ -168,6 +190,7 @@ fn settings(config: &Config, plan: &Plan, port: u16) -> Settings {
         maxmemory_bytes: plan.maxmemory_bytes,
         shards: plan.core_count() as u64,
         cpus: plan.cpus_once(),
+        appendonly: !config.settings.dir.is_empty(),
         ..config.settings.clone()
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::Mutex;
+use std::sync::mpsc::Sender;
 
 use super::socket;
 use crate::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,7 +16,11 @@ pub(super) enum Mail {
     /// A connection to serve.
     Connection(Handed),
     /// The keys it owns, loaded.
-    Shard(Box<Shard>),
+    Shard {
+        shard: Box<Shard>,
+        /// Where it says that it has them.
+        installed: Sender<u16>,
+    },
 }
 
 /// A connection on its way to the core that will serve it.
@@ -41,8 +46,6 @@ pub(super) struct Control {
     is_stopping: AtomicBool,
     /// Cores without connections and batches, while stopping.
     drained_count: AtomicU64,
-    /// Cores that have the shard they were given.
-    installed_count: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -64,7 +67,6 @@ impl Control {
             cores: doorbells.into_iter().map(core).collect(),
             is_stopping: AtomicBool::new(false),
             drained_count: AtomicU64::new(0),
-            installed_count: AtomicU64::new(0),
         }
     }
 
@@ -92,16 +94,6 @@ impl Control {
             return VecDeque::new();
         }
         std::mem::take(&mut *core.mail.lock().expect("no holder panics"))
-    }
-
-    /// Says that a core has the shard it was given.
-    pub(super) fn note_installed(&self) {
-        self.installed_count.fetch_add(1, Ordering::AcqRel);
-    }
-
-    /// Whether every core has said so.
-    pub(super) fn are_all_installed(&self) -> bool {
-        self.installed_count.load(Ordering::Acquire) >= self.cores.len() as u64
     }
 
     /// Orders all cores to stop.

@@ -27,7 +27,6 @@ use super::socket;
 use crate::command::Now;
 use crate::lane::{self, ConnectionId, Lane, Turn};
 use crate::limits::REACTOR_PASS_INTERVAL_US;
-use crate::shard::Shard;
 
 /// One core, shared by its tasks.
 pub(super) struct Engine {
@@ -273,12 +272,6 @@ impl Engine {
         if let Some(Some(reach)) = self.reaches.borrow().get(id.index()) {
             reach.waker.wake_by_ref();
         }
-    }
-
-    /// Takes the shard that was loaded for this core.
-    pub(super) fn install(&self, shard: Shard) {
-        self.lane.borrow_mut().install(shard);
-        self.control.note_installed();
     }
 
     // ── connections ─────────────────────────────────────────────────────────────────────────────

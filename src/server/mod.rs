@@ -8,9 +8,10 @@
 //!
 //! This folder is the only one that is asynchronous, reads clocks, makes system calls and writes
 //! to a log; everything below is given bytes and time. Files: start and stop (`mod`, `listen`,
-//! `probe`, `host`), what a core runs (`executor`, `engine`, `poller`, `accept`, `connection`,
-//! `signal`, `ticker`), what cores share (`control`), what works beside them (`preparer`), and the edges to
-//! the system (`socket`, `readiness`, `clock`, `process`, `signals`, `crash`, `log`).
+//! `probe`, `host`), the data directory (`data`), what a core runs (`executor`, `engine`, `poller`,
+//! `accept`, `connection`, `signal`, `ticker`), what cores share (`control`), what works beside them
+//! (`preparer`, `syncer`), and the edges to the system (`socket`, `readiness`, `clock`, `process`,
+//! `signals`, `crash`, `log`).
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,7 @@ mod clock;
 mod connection;
 mod control;
 mod crash;
+mod data;
 mod engine;
 mod executor;
 mod host;
@@ -38,7 +40,6 @@ mod readiness;
 mod signal;
 mod signals;
 mod socket;
-#[expect(dead_code, reason = "what it syncs comes next")]
 mod syncer;
 mod ticker;
 
@@ -47,6 +48,7 @@ use engine::EngineParts;
 use executor::{Seat, Timing};
 use preparer::Preparer;
 use signals::EndSignals;
+use syncer::Syncer;
 
 use crate::config::Config;
 use crate::error::Error;
@@ -79,6 +81,8 @@ pub struct Server {
     unixsocket: Option<PathBuf>,
     /// Ends when the server is dropped.
     _preparer: Preparer,
+    /// Where there is a data directory.
+    syncer: Option<Syncer>,
 }
 
 /// Stops a [`Server`] from elsewhere.
@@ -103,8 +107,12 @@ impl Server {
         let ring_depth = probe::io_uring(plan.core_count())?;
         let listeners = listen::open(&config, plan.core_count())?;
         let addresses = listeners.addresses;
-        let lanes = build::lanes(&config, &plan, &addresses)?;
-        let preparer = Preparer::start(Arc::clone(&lanes[0].region), plan.cpus.clone())?;
+        let build::Built {
+            lanes,
+            region,
+            data,
+        } = build::cores(&config, &plan, &addresses)?;
+        let shared = Arc::clone(&lanes[0].core.shared);
         let (control, doorbells) = build::control(plan.core_count())?;
         let timing = Timing {
             ring_depth,
@@ -117,7 +125,8 @@ impl Server {
             threads: Vec::new(),
             addresses,
             unixsocket: listen::unix_path(settings).map(Path::to_owned),
-            _preparer: preparer,
+            _preparer: Preparer::start(Arc::clone(&region), plan.cpus.clone())?,
+            syncer: None,
         };
         let seats = lanes
             .into_iter()
@@ -145,6 +154,10 @@ impl Server {
         }
         drop(ready);
         server.wait_until_ready(&is_ready)?;
+        if let Some(data) = data {
+            data.load(&control)?;
+            server.syncer = Some(Syncer::start(region, control, shared)?);
+        }
         server.log_start(&plan);
         Ok(server)
     }
@@ -213,6 +226,10 @@ impl Server {
             if let Err(error) = thread.join() {
                 result = Err(build::executor_failed(&error));
             }
+        }
+        if let Some(syncer) = self.syncer.take() {
+            // No core runs any more: what is on disk now is all there is.
+            result = result.and(syncer.finish());
         }
         if let Some(path) = self.unixsocket.take() {
             // Gone already is as good.

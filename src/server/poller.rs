@@ -74,7 +74,11 @@ fn read_mail(engine: &Rc<Engine>) {
     for mail in engine.control.take_mail(engine.id) {
         match mail {
             Mail::Connection(handed) => ConnectionTask::spawn(engine, handed),
-            Mail::Shard(shard) => engine.install(*shard),
+            Mail::Shard { shard, installed } => {
+                engine.lane.borrow_mut().install(*shard);
+                // Nobody waits any more when the start was given up.
+                _ = installed.send(engine.id);
+            }
         }
     }
     if engine.control.is_stopping() {

@@ -63,8 +63,7 @@ impl Syncer {
     pub(super) fn finish(mut self) -> Result<(), Error> {
         self.stop();
         self.region
-            .sync()
-            .map(drop)
+            .close_clean()
             .map_err(|error| Error::start("cannot write the last changes", &error))
     }
 
