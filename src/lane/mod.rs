@@ -26,6 +26,8 @@ mod connection;
 mod departure;
 mod direct;
 mod disk;
+#[cfg(all(test, not(loom)))]
+mod disk_tests;
 mod fanout;
 mod forward;
 mod fragment;
@@ -39,9 +41,9 @@ mod serve;
 #[cfg(all(test, not(loom)))]
 mod simulation;
 mod split;
-mod transaction;
 #[cfg(all(test, not(loom)))]
 mod tests;
+mod transaction;
 mod turn;
 mod window;
 

@@ -10,7 +10,7 @@ use crate::limits::{BATCH_REPLY_LEN_BYTES_MAX, OUTPUT_PAUSE_LEN_BYTES, RING_CAPA
 use crate::region::{Region, RegionOptions};
 use crate::shard::Shard;
 
-const NOW: Now = Now {
+pub(super) const NOW: Now = Now {
     unix_us: 1_700_000_000_000_000,
 };
 
@@ -24,21 +24,27 @@ fn lanes_with(count: u16, seed: u64, shared: &Arc<Shared>) -> Vec<Lane> {
         maxmemory_bytes: 256 << 20,
         shard_count: usize::from(count),
     };
-    let region = Arc::new(Region::anonymous(options).expect("memory for a test"));
+    let region = Region::anonymous(options).expect("memory for a test");
+    lanes_in(&Arc::new(region), seed, shared)
+}
+
+/// Lanes with their empty shards in `region`.
+pub(super) fn lanes_in(region: &Arc<Region>, seed: u64, shared: &Arc<Shared>) -> Vec<Lane> {
+    let count = u16::try_from(region.shard_count()).expect("few");
     let hasher = Hasher::new([seed, 2, 3, 4]);
     let facts = Arc::new(Facts {
         core_count: count,
         ..Facts::default()
     });
     let lane = |(id, links)| {
-        let shard = Shard::new(Arc::clone(&region), id, hasher.clone()).expect("room");
+        let shard = Shard::new(Arc::clone(region), id, hasher.clone()).expect("room");
         let (facts, shared) = (Arc::clone(&facts), Arc::clone(shared));
         let core = Core::new(id, Settings::default(), facts, shared, seed + u64::from(id));
         Lane::new(Options {
             shard,
             core,
             links,
-            region: Arc::clone(&region),
+            region: Arc::clone(region),
             hasher: hasher.clone(),
         })
     };
@@ -46,14 +52,14 @@ fn lanes_with(count: u16, seed: u64, shared: &Arc<Shared>) -> Vec<Lane> {
 }
 
 /// A key that `shard` of two owns.
-fn key_of(shard: u16, number: usize) -> String {
+pub(super) fn key_of(shard: u16, number: usize) -> String {
     (0..)
         .map(|salt| format!("key:{number}:{salt}"))
         .find(|key| shard_of_slot(cluster_slot(key.as_bytes()), 2) == shard)
         .expect("half of all keys are")
 }
 
-fn send(lane: &mut Lane, id: ConnectionId, mut bytes: &[u8]) {
+pub(super) fn send(lane: &mut Lane, id: ConnectionId, mut bytes: &[u8]) {
     while !bytes.is_empty() {
         let room = lane.receive_buffer(id);
         let len_bytes = room.len().min(bytes.len());
@@ -75,7 +81,7 @@ fn command(arguments: &[&[u8]]) -> Vec<u8> {
 }
 
 /// Takes all output there is.
-fn take(lane: &mut Lane, id: ConnectionId, into: &mut Vec<u8>) {
+pub(super) fn take(lane: &mut Lane, id: ConnectionId, into: &mut Vec<u8>) {
     loop {
         let len_bytes = lane.unsent(id).len();
         if len_bytes == 0 {
@@ -865,7 +871,7 @@ fn keys_of_a_split_command_that_change_between_its_turns_are_read_as_they_are() 
 }
 
 /// What `id` of the first lane is answered to these commands, sent together.
-fn answer(lanes: &mut [Lane], id: ConnectionId, commands: &str) -> String {
+pub(super) fn answer(lanes: &mut [Lane], id: ConnectionId, commands: &str) -> String {
     send(&mut lanes[0], id, commands.as_bytes());
     let mut output = Vec::new();
     for _ in 0..100 {

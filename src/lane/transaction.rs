@@ -67,9 +67,7 @@ impl Parts {
         } else {
             Ok(())
         };
-        self.region
-            .rounds()
-            .close_transaction(self.core.id, opened);
+        self.region.rounds().close_transaction(self.core.id, opened);
         committed.map_err(|_| no_room(&self.region))
     }
 

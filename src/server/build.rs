@@ -165,7 +165,9 @@ pub(super) fn cores(
             hasher: hasher.clone(),
         });
     }
-    let region = data.as_ref().map_or(region, |data| Arc::clone(data.region()));
+    let region = data
+        .as_ref()
+        .map_or(region, |data| Arc::clone(data.region()));
     Ok(Built {
         lanes,
         region,
