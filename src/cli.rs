@@ -91,9 +91,7 @@ fn serve(config: Config, warnings: &[String]) -> Result<(), Error> {
     }
     // Before any thread exists: signals are blocked in all of them.
     let signals = server::take_over_process()?;
-    let server = Server::start(config)?;
-    server.stop_on(signals)?;
-    server.wait()
+    Server::start_until(config, signals)?.wait()
 }
 
 fn parse(arguments: &[String]) -> Result<Request, Error> {

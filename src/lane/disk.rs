@@ -12,6 +12,9 @@
 //! is not noted: keys are spread over all, so under writes they are all unsynced anyway. The
 //! connection goes on executing behind held replies, within the usual bound of unsent output.
 //!
+//! **Group commit.** A round is asked for when the core has nothing else to do, or when the first who
+//! waits has waited for [`ROUND_DELAY_US_MAX`]: so it serves what all connections have sent by then.
+//!
 //! Commands that wait for a round (SAVE, WAITAOF) first wait for all before them. They are run again
 //! when the round is durable or their time is over.
 //!
@@ -20,9 +23,11 @@
 
 use super::connection::{Connection, OwnedArguments, Progress};
 use super::forward::Place;
+use super::parts::Parts;
 use super::turn::Worker;
 use super::{ConnectionId, Lane, Turn};
-use crate::command::{Resume, Row, Run, SessionContext, Wait};
+use crate::command::{Now, Resume, Row, Run, SessionContext, Wait};
+use crate::limits::ROUND_DELAY_US_MAX;
 use crate::resp::Span;
 
 /// A command that waits for a round.
@@ -50,20 +55,28 @@ pub struct Timer {
 impl Lane {
     /// Holds what a turn replied until what it did and saw is on disk.
     #[inline]
-    pub(super) fn hold_replies(&mut self, connection: &mut Connection) {
-        if self.parts.core.settings.syncs_always() && self.parts.region.is_durable() {
-            self.hold_until_synced(connection);
+    pub(super) fn hold_replies(&mut self, connection: &mut Connection, now: Now) {
+        if !self.parts.region.is_durable() {
+            return;
+        }
+        if self.parts.core.settings.syncs_always() {
+            self.hold_until_synced(connection, now);
+        }
+        let is_overdue =
+            |since: Now| now.unix_us.saturating_sub(since.unix_us) >= ROUND_DELAY_US_MAX;
+        if self.parts.wish.is_some_and(is_overdue) {
+            self.parts.ask_for_round();
         }
     }
 
-    fn hold_until_synced(&mut self, connection: &mut Connection) {
+    fn hold_until_synced(&mut self, connection: &mut Connection, now: Now) {
         let rounds = self.parts.region.rounds();
         if !rounds.has_changes() {
             return;
         }
         let round = rounds.needed();
         if connection.output.hold(round) {
-            self.parts.await_round(round, connection.id);
+            self.parts.await_round(round, connection.id, now);
         }
     }
 
@@ -115,12 +128,21 @@ impl Lane {
     }
 }
 
-impl super::parts::Parts {
+impl Parts {
     /// Gives a connection a turn when `round` is durable. Rounds that are asked for only grow.
-    fn await_round(&mut self, round: u64, connection: ConnectionId) {
+    fn await_round(&mut self, round: u64, connection: ConnectionId, now: Now) {
         self.awaited.push_back(Awaited { round, connection });
         self.core.shared.set_awaits(self.core.id, true);
-        self.region.rounds().request(round);
+        self.wish.get_or_insert(now);
+    }
+
+    /// Asks for the round that is waited for.
+    pub(super) fn ask_for_round(&mut self) {
+        if self.wish.take().is_some()
+            && let Some(last) = self.awaited.back()
+        {
+            self.region.rounds().request(last.round);
+        }
     }
 }
 
@@ -136,7 +158,7 @@ impl Worker<'_> {
         if let Some(Progress::Waiting(waiting)) = &self.connection.progress {
             let wait = Wait::of(waiting.resume);
             if let Some(round) = wait.round {
-                self.parts.await_round(round, self.connection.id);
+                self.parts.await_round(round, self.connection.id, self.now);
             }
             if let Some(due_ms) = wait.due_ms {
                 self.parts.timers.push(Timer {

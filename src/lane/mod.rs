@@ -156,6 +156,7 @@ impl Lane {
                 released: Vec::new(),
                 starved: Vec::new(),
                 awaited: VecDeque::new(),
+                wish: None,
                 timers: Vec::new(),
                 transaction_us: 0,
                 member_count: 0,
@@ -268,7 +269,7 @@ impl Lane {
         }
         let turn = Worker::new(&mut self.parts, &mut connection, now).run();
         self.parts.shard.end_reads();
-        self.hold_replies(&mut connection);
+        self.hold_replies(&mut connection, now);
         self.note_buffers(&mut connection);
         self.connections[id.index as usize].connection = Some(connection);
         self.take_killed();
@@ -344,6 +345,7 @@ impl Lane {
 
     /// Before sleeping: others will ring. False: there are messages, exchange again.
     pub fn arm_doorbell(&mut self) -> bool {
+        self.parts.ask_for_round();
         if !self.parts.links.arm() {
             return false;
         }
@@ -396,6 +398,12 @@ impl Lane {
     /// Takes the shard that was loaded for this core, in place of an empty one of another region.
     /// Nothing of that one is in use: no command that touches keys has run.
     pub fn install(&mut self, shard: Shard) {
+        let maxmemory_bytes = self.parts.core.settings.maxmemory_bytes;
+        if shard.region().maxmemory_bytes() != maxmemory_bytes {
+            // Changed while the data was being loaded. Should it be too much for this region, the
+            // one it was opened with stays.
+            let _ = shard.region().set_maxmemory(maxmemory_bytes);
+        }
         self.parts.region = Arc::clone(shard.region());
         self.parts.shard = shard;
     }

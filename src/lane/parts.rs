@@ -41,6 +41,8 @@ pub(super) struct Parts {
     pub(super) starved: Vec<ConnectionId>,
     /// Connections that wait for a round, by round.
     pub(super) awaited: VecDeque<Awaited>,
+    /// When a round was first waited for that was not asked for yet.
+    pub(super) wish: Option<Now>,
     /// Connections that wait for a time.
     pub(super) timers: Vec<Timer>,
     /// The moment that the last transaction was numbered by.

@@ -6,7 +6,9 @@
 //! ```
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
 
 use super::build::Plan;
 use super::clock::Clock;
@@ -16,7 +18,7 @@ use crate::command::{Settings, Shared};
 use crate::error::Error;
 use crate::hash::Hasher;
 use crate::region::{Access, FileOptions, Found, Region, RegionOptions};
-use crate::shard::Shard;
+use crate::shard::{Mode, Progress, RecoverError, Report, Shard, recover};
 
 /// An open data directory that is still to be loaded.
 #[derive(Debug)]
@@ -26,7 +28,11 @@ pub(super) struct Data {
     found: Found,
     hasher: Hasher,
     shared: Arc<Shared>,
+    is_salvaging: bool,
 }
+
+/// The pace at which the log says how far loading is.
+const TELL_EVERY: Duration = Duration::from_secs(2);
 
 impl Data {
     /// Opens `dir`, or makes its files; from here on no other server can.
@@ -56,6 +62,7 @@ impl Data {
             found,
             hasher,
             shared,
+            is_salvaging: settings.salvage,
         })
     }
 
@@ -68,32 +75,76 @@ impl Data {
     pub(super) fn load(self, control: &Control) -> Result<(), Error> {
         let clock = Clock::new();
         let started = clock.moment();
-        let shards = self.shards()?;
-        let key_count: u64 = shards.iter().map(Shard::len).sum();
+        let (shards, report) = self.recover()?;
         install(shards, control);
-        // The budget may have been changed meanwhile.
         self.shared.loading.end();
         let took_us = clock.moment().us_since(started);
         log::line(format_args!(
-            "{key_count} keys in {}, loaded in {}.{:03} s",
+            "{} keys in {}, loaded in {}.{:03} s",
+            report.key_count,
             self.dir.display(),
             took_us / 1_000_000,
             took_us / 1_000 % 1_000,
         ));
+        self.log_losses(&report);
         Ok(())
     }
 
-    fn shards(&self) -> Result<Vec<Shard>, Error> {
-        let shard = |id| Shard::new(Arc::clone(&self.region), id, self.hasher.clone());
-        let count = u16::try_from(self.region.shard_count()).expect("limits: fits 16 bits");
-        let shards: Result<Vec<Shard>, _> = (0..count).map(shard).collect();
-        if !self.found.is_new {
-            return Err(Error::Start("loading is not there yet".to_owned()));
+    fn recover(&self) -> Result<(Vec<Shard>, Report), Error> {
+        let mode = if self.is_salvaging {
+            Mode::Salvage
+        } else {
+            Mode::Refuse
+        };
+        let progress = &self.shared.loading.progress;
+        let recovered = std::thread::scope(|scope| {
+            let (done, is_done) = mpsc::channel::<()>();
+            scope.spawn(move || tell(progress, &is_done));
+            let recovered = recover(&self.region, &self.found, &self.hasher, progress, mode);
+            drop(done);
+            recovered
+        });
+        recovered.map_err(|error| self.explain(&error))
+    }
+
+    fn explain(&self, error: &RecoverError) -> Error {
+        let dir = self.dir.display();
+        Error::Start(match error {
+            RecoverError::Damaged(_) => format!(
+                "{dir}: {error}; nothing was changed; `coremap check {dir}` lists the places, \
+                 `--salvage yes` serves the rest"
+            ),
+            RecoverError::OutOfMemory | RecoverError::Io(_) => format!("{dir}: {error}"),
+        })
+    }
+
+    /// Says what the last process left unfinished, if it ended out of order.
+    fn log_losses(&self, report: &Report) {
+        if report.torn_count > 0 || report.discarded_block_count > 0 || report.void_count > 0 {
+            log::line(format_args!(
+                "the last process ended before all was on disk: {} logs were cut at a torn record, \
+                 {} blocks behind that were given up, {} records of unfinished commands removed",
+                report.torn_count, report.discarded_block_count, report.void_count,
+            ));
         }
-        self.region
-            .finish_recovery()
-            .map_err(|error| Error::start("cannot write to the data file", &error))?;
-        shards.map_err(|_| Error::Start("maxmemory is too little".to_owned()))
+        for damage in &report.damage {
+            log::line(format_args!(
+                "warning: lost {} bytes at offset {} of the data file: {}",
+                damage.len_bytes, damage.offset, damage.reason
+            ));
+        }
+    }
+}
+
+/// Says now and then how far it is, until the other end of `is_done` is dropped.
+fn tell(progress: &Progress, is_done: &mpsc::Receiver<()>) {
+    while is_done.recv_timeout(TELL_EVERY) == Err(RecvTimeoutError::Timeout) {
+        let (done_bytes, total_bytes) = (progress.done_bytes(), progress.total_bytes());
+        log::line(format_args!(
+            "loading: {} of {} MiB",
+            done_bytes >> 20,
+            total_bytes >> 20
+        ));
     }
 }
 

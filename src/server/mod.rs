@@ -50,6 +50,7 @@ use preparer::Preparer;
 use signals::EndSignals;
 use syncer::Syncer;
 
+use crate::command::Shared;
 use crate::config::Config;
 use crate::error::Error;
 
@@ -83,6 +84,7 @@ pub struct Server {
     _preparer: Preparer,
     /// Where there is a data directory.
     syncer: Option<Syncer>,
+    shared: Arc<Shared>,
 }
 
 /// Stops a [`Server`] from elsewhere.
@@ -98,6 +100,18 @@ impl Server {
     /// What the configuration asks for makes no sense, or the host refuses it. Nothing is left
     /// running then.
     pub fn start(config: Config) -> Result<Self, Error> {
+        Self::start_then(config, |_| Ok(()))
+    }
+
+    /// The same, stopped by signals from the moment it listens.
+    pub(crate) fn start_until(config: Config, signals: EndSignals) -> Result<Self, Error> {
+        Self::start_then(config, |server| server.stop_on(signals))
+    }
+
+    fn start_then(
+        config: Config,
+        when_listening: impl FnOnce(&Self) -> Result<(), Error>,
+    ) -> Result<Self, Error> {
         if config.log {
             log::switch_on();
         }
@@ -127,6 +141,7 @@ impl Server {
             unixsocket: listen::unix_path(settings).map(Path::to_owned),
             _preparer: Preparer::start(Arc::clone(&region), plan.cpus.clone())?,
             syncer: None,
+            shared: Arc::clone(&shared),
         };
         let seats = lanes
             .into_iter()
@@ -154,6 +169,7 @@ impl Server {
         }
         drop(ready);
         server.wait_until_ready(&is_ready)?;
+        when_listening(&server)?;
         if let Some(data) = data {
             data.load(&control)?;
             server.syncer = Some(Syncer::start(region, control, shared)?);
@@ -191,11 +207,15 @@ impl Server {
     }
 
     /// Stops at the first of the signals, and ends the process at the second.
-    pub(crate) fn stop_on(&self, signals: EndSignals) -> Result<(), Error> {
-        let stopper = self.stopper();
+    fn stop_on(&self, signals: EndSignals) -> Result<(), Error> {
+        let (stopper, shared) = (self.stopper(), Arc::clone(&self.shared));
         let run = move || {
             let signal = signals.wait();
             log::line(format_args!("{}: stopping", signal.name()));
+            if shared.loading.is_under_way() {
+                // Nothing was served, and the file can be left at any moment.
+                std::process::exit(0);
+            }
             stopper.stop();
             let signal = signals.wait();
             log::line(format_args!("{}: again, stopping at once", signal.name()));
