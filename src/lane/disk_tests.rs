@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::tests::{NOW, answer, key_of, lanes_in, send, take};
 use super::{ConnectionId, Lane, Peer, Turn};
 use crate::command::{Now, Shared};
+use crate::limits::ROUND_DELAY_US_MAX;
 use crate::region::{Access, FileOptions, Region, RegionOptions};
 
 /// A region in a directory that is removed with it.
@@ -84,8 +85,8 @@ fn under_always_what_was_written_is_acknowledged_when_it_is_on_disk() {
         let set = format!("SET {} 1\r\n", key_of(shard, 0));
         assert_eq!(answer(&mut lanes, id, &set), "");
         assert!(lanes[0].is_held(id));
-        assert!(disk.region.rounds().is_requested());
         assert!(lanes[0].arm_doorbell(), "nothing to do before the round");
+        assert!(disk.region.rounds().is_requested());
         disk.sync();
         assert!(!lanes[0].arm_doorbell(), "the round is to be looked at");
         assert_eq!(released(&mut lanes, id), "+OK\r\n");
@@ -145,6 +146,22 @@ fn a_pipeline_goes_on_behind_held_replies_and_leaves_in_order() {
 }
 
 #[test]
+fn a_core_that_is_never_idle_asks_for_its_round_after_a_while() {
+    let disk = Disk::new(1);
+    let (mut lanes, id) = disk.lanes("always");
+    let after_us = |us: u64| Now {
+        unix_us: NOW.unix_us + us,
+    };
+    for us in (0..ROUND_DELAY_US_MAX).step_by(50) {
+        send(&mut lanes[0], id, b"INCR counter\r\n");
+        lanes[0].turn(id, after_us(us));
+        assert!(!disk.region.rounds().is_requested(), "{us}");
+    }
+    lanes[0].turn(id, after_us(ROUND_DELAY_US_MAX));
+    assert!(disk.region.rounds().is_requested());
+}
+
+#[test]
 fn every_second_and_on_request_nothing_is_held() {
     for policy in ["everysec", "no"] {
         let disk = Disk::new(1);
@@ -162,6 +179,7 @@ fn save_and_waitaof_wait_for_the_disk_and_what_is_behind_them_for_both() {
         let key = key_of(1, 0);
         let pipeline = format!("SET {key} 1\r\n{command}\r\nPING\r\n");
         assert_eq!(answer(&mut lanes, id, &pipeline), "+OK\r\n", "{command}");
+        assert!(lanes[0].arm_doorbell());
         assert!(disk.region.rounds().is_requested());
         assert_eq!(lanes[0].turn(id, NOW), Turn::Waiting);
         disk.sync();

@@ -189,9 +189,11 @@ impl Client {
         }
     }
 
-    /// Whether the server answers this connection at all, with whatever.
+    /// Whether the server answers this connection, with whatever but that it is loading.
     pub(crate) fn is_served(&mut self) -> bool {
-        self.try_send(b"PING\r\n").is_ok() && self.receive().is_ok_and(|len| len > 0)
+        self.try_send(b"PING\r\n").is_ok()
+            && self.receive().is_ok_and(|len| len > 0)
+            && !self.received.starts_with(b"-LOADING")
     }
 
     fn receive(&mut self) -> Result<usize> {
