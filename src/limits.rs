@@ -140,6 +140,8 @@ pub const WHOLE_KEY_COUNT_MAX: usize = 16 * 1024;
 pub const BACKGROUND_LEN_BYTES: usize = 256 * KIB;
 /// Microseconds that a busy core lets pass before it asks for the round that replies wait for.
 pub const ROUND_DELAY_US_MAX: u64 = 200;
+/// Microseconds at most that a round waits for connections that the last one served.
+pub const ROUND_GATHER_US_MAX: u64 = 1_000;
 /// Argument positions that memory kept for its next use has room for.
 pub const POOLED_SPAN_COUNT_MAX: usize = 16 * BATCH_COMMAND_COUNT_MAX;
 /// Larger read buffers are multiples of this: whole pages.

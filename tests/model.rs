@@ -239,7 +239,7 @@ impl Run {
                 },
             );
         } else {
-            assert_eq!(result, Err(OutOfMemory));
+            assert_eq!(result, Err(OutOfMemory::Budget));
         }
     }
 

@@ -301,7 +301,10 @@ fn a_refused_large_value_costs_nothing_and_is_possible_after_removals() {
         set(&mut shard, name, &value).expect("three fit");
     }
     let used_bytes = shard.region().used_bytes();
-    assert_eq!(set(&mut shard, "c", &vec![6; 40 * MIB]), Err(OutOfMemory));
+    assert_eq!(
+        set(&mut shard, "c", &vec![6; 40 * MIB]),
+        Err(OutOfMemory::Budget)
+    );
     assert_eq!(shard.region().used_bytes(), used_bytes);
     assert_eq!(get(&mut shard, "c"), None);
     assert!(remove(&mut shard, "a"));

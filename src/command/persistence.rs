@@ -9,6 +9,9 @@
 //! others are refused with [`LOADING`], so that no client mistakes a key that has not been read yet
 //! for one that is not there.
 
+use std::sync::OnceLock;
+use std::thread::Thread;
+
 use crate::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::resp::{Args, Reply};
 use crate::shard::Progress;
@@ -128,9 +131,41 @@ pub struct Saving {
     saved_at_ms: AtomicU64,
     last_us: AtomicU64,
     longest_us: AtomicU64,
+    /// How often a connection began to wait for a round.
+    awaited_count: AtomicU64,
+    /// The count at which a round is worth running.
+    enough_count: AtomicU64,
+    /// The thread that syncs.
+    thread: OnceLock<Thread>,
 }
 
 impl Saving {
+    /// The calling thread is the one that syncs.
+    pub fn set_thread(&self) {
+        // There is one, so this is the first call.
+        let _ = self.thread.set(std::thread::current());
+    }
+
+    /// One more connection waits for a round.
+    pub fn note_awaited(&self) {
+        let count = self.awaited_count.fetch_add(1, Ordering::Relaxed) + 1;
+        if count == self.enough_count.load(Ordering::Relaxed)
+            && let Some(thread) = self.thread.get()
+        {
+            thread.unpark();
+        }
+    }
+
+    /// How often a connection began to wait.
+    pub fn awaited_count(&self) -> u64 {
+        self.awaited_count.load(Ordering::Relaxed)
+    }
+
+    /// Sets the count at which the thread that syncs is woken.
+    pub fn set_enough_count(&self, count: u64) {
+        self.enough_count.store(count, Ordering::Relaxed);
+    }
+
     /// Sets whether rounds are run although nobody asks.
     pub fn set_unasked(&self, is_unasked: bool) {
         self.is_unasked.store(is_unasked, Ordering::Relaxed);

@@ -5,7 +5,6 @@
 
 use std::borrow::Cow;
 
-use crate::region::Region;
 use crate::resp::{Args, Reply};
 use crate::shard::OutOfMemory;
 
@@ -28,8 +27,6 @@ impl Refusal {
     pub(super) const OFFSET_OUT_OF_RANGE: Self = Self::new("ERR offset is out of range");
     pub(super) const TOO_LONG: Self =
         Self::new("ERR string exceeds maximum allowed size (proto-max-bulk-len)");
-    pub(super) const OUT_OF_MEMORY: Self =
-        Self::new("OOM command not allowed when used memory > 'maxmemory'.");
     pub(super) const NO_SUCH_KEY: Self = Self::new("ERR no such key");
     pub(super) const SAME_OBJECT: Self =
         Self::new("ERR source and destination objects are the same");
@@ -83,18 +80,17 @@ impl Refusal {
     }
 }
 
-/// The error of a write for which there is no room.
-pub fn no_room(region: &Region) -> &'static str {
-    if region.is_disk_full() {
-        "MISCONF Errors writing to the AOF file: No space left on device"
-    } else {
-        "OOM command not allowed when used memory > 'maxmemory'."
+impl From<OutOfMemory> for Refusal {
+    fn from(error: OutOfMemory) -> Self {
+        Self::new(no_room(error))
     }
 }
 
-impl From<OutOfMemory> for Refusal {
-    fn from(_: OutOfMemory) -> Self {
-        Self::OUT_OF_MEMORY
+/// The error reply of a write for which there is no room.
+pub const fn no_room(error: OutOfMemory) -> &'static str {
+    match error {
+        OutOfMemory::Budget => "OOM command not allowed when used memory > 'maxmemory'.",
+        OutOfMemory::Disk => "MISCONF Errors writing to the AOF file: No space left on device",
     }
 }
 

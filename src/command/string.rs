@@ -205,7 +205,7 @@ fn set(context: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Stat
         .store(key, args.get(2), Attributes::default(), context.now.ms());
     match stored {
         Ok(_) => reply.ok(),
-        Err(_) => Refusal::OUT_OF_MEMORY.write(reply),
+        Err(error) => Refusal::from(error).write(reply),
     }
     Status::Done
 }

@@ -110,6 +110,12 @@ impl Lane {
             .is_some_and(|first| self.is_durable(first))
     }
 
+    /// Whether a round is waited for that [`Lane::arm_doorbell`] will ask for.
+    #[must_use]
+    pub fn wants_round(&self) -> bool {
+        self.parts.wish.is_some()
+    }
+
     /// Moves the times at which connections are to have a turn to `into`.
     pub fn take_timers(&mut self, into: &mut Vec<Timer>) {
         into.append(&mut self.parts.timers);
@@ -133,6 +139,7 @@ impl Parts {
     fn await_round(&mut self, round: u64, connection: ConnectionId, now: Now) {
         self.awaited.push_back(Awaited { round, connection });
         self.core.shared.set_awaits(self.core.id, true);
+        self.core.shared.saving.note_awaited();
         self.wish.get_or_insert(now);
     }
 

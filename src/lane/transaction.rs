@@ -68,7 +68,7 @@ impl Parts {
             Ok(())
         };
         self.region.rounds().close_transaction(self.core.id, opened);
-        committed.map_err(|_| no_room(&self.region))
+        committed.map_err(no_room)
     }
 
     /// Runs a command of several keys that all live on this core's shard.

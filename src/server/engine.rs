@@ -194,8 +194,10 @@ impl Engine {
 
     /// After a turn: messages of other cores, wakes, doorbells.
     pub(super) fn after_turn(&self) {
-        if self.exchange_if_due() {
-            // There will be more: the poller goes on and the peers need not ring.
+        let wants_round = self.lane.borrow().wants_round();
+        if self.exchange_if_due() || wants_round {
+            // There will be more: the poller goes on and the peers need not ring. It also is who
+            // asks for a round, when there is nothing else to do.
             self.attention.set();
         }
         self.pass_on();

@@ -5,7 +5,8 @@
 //! ```
 //!
 //! One round is one `fdatasync` and serves everybody who had asked before it began, however many
-//! connections those are; who asks while it runs is served by the next one, which follows at once.
+//! connections those are; who asks while it runs is served by the next one. Before it begins, the
+//! thread waits a moment for the connections that the last one served (`Work::gather`).
 //! No core ever waits for it: the system calls are here.
 //!
 //! A round that fails ends the process. What the kernel could not write it may have dropped, and a
@@ -20,6 +21,7 @@ use super::clock::Clock;
 use super::control::Control;
 use crate::command::Shared;
 use crate::error::Error;
+use crate::limits::ROUND_GATHER_US_MAX;
 use crate::region::Region;
 
 /// The pace of rounds that nobody asks for.
@@ -46,6 +48,9 @@ impl Syncer {
             shared,
             is_stopping: Arc::clone(&is_stopping),
             clock: Clock::new(),
+            covered_count: 0,
+            company: 0,
+            last_us: 0,
         };
         let thread = Builder::new()
             .name("syncer".to_owned())
@@ -90,10 +95,16 @@ struct Work {
     shared: Arc<Shared>,
     is_stopping: Arc<AtomicBool>,
     clock: Clock,
+    /// Connections that had begun to wait when the last round began.
+    covered_count: u64,
+    /// Those that it and the next one have to do with: who is likely to wait soon.
+    company: u64,
+    last_us: u64,
 }
 
 impl Work {
     fn run(mut self) {
+        self.shared.saving.set_thread();
         let region = Arc::clone(&self.region);
         let rounds = region.rounds();
         let mut last = self.clock.moment();
@@ -104,7 +115,10 @@ impl Work {
                 last = now;
             }
             let is_unasked = left_us == 0 && self.shared.saving.is_unasked();
-            if rounds.is_requested() || (is_unasked && rounds.has_changes()) {
+            if rounds.is_requested() {
+                self.gather();
+                self.round();
+            } else if is_unasked && rounds.has_changes() {
                 self.round();
             } else {
                 rounds.wait(Duration::from_micros(left_us.max(1)));
@@ -112,16 +126,38 @@ impl Work {
         }
     }
 
+    /// Lets those come who were served a moment ago, for as long as a round takes: a client that
+    /// waits for each reply has its next request ready soon, and then one round serves both halves
+    /// of those who would else take turns.
+    fn gather(&self) {
+        let saving = &self.shared.saving;
+        let enough_count = self.covered_count + self.company;
+        saving.set_enough_count(enough_count);
+        let started = self.clock.moment();
+        let delay_us = self.last_us.min(ROUND_GATHER_US_MAX);
+        loop {
+            let spent_us = self.clock.moment().us_since(started);
+            if saving.awaited_count() >= enough_count || spent_us >= delay_us {
+                break;
+            }
+            std::thread::park_timeout(Duration::from_micros(delay_us - spent_us));
+        }
+        saving.set_enough_count(0);
+    }
+
     fn round(&mut self) {
+        let before_count = self.covered_count;
+        self.covered_count = self.shared.saving.awaited_count();
         let started = self.clock.moment();
         if let Err(error) = self.region.sync() {
             panic!("the disk did not take what was written: {error}");
         }
         let ended = self.clock.moment();
+        self.company = self.shared.saving.awaited_count() - before_count;
         self.clock.synchronize();
-        let took_us = ended.us_since(started);
+        self.last_us = ended.us_since(started);
         let now_ms = self.clock.unix_us(ended) / 1_000;
-        self.shared.saving.note_round(now_ms, took_us);
+        self.shared.saving.note_round(now_ms, self.last_us);
         for core in self.shared.awaiting() {
             self.control.ring(core);
         }

@@ -160,9 +160,24 @@ pub struct Attributes {
     pub is_raw: bool,
 }
 
-/// The budget is used up and nothing can be reclaimed. The write did not happen.
+/// There is no room and nothing can be reclaimed. The write did not happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OutOfMemory;
+pub enum OutOfMemory {
+    /// The budget is used up.
+    Budget,
+    /// The disk is full.
+    Disk,
+}
+
+impl OutOfMemory {
+    fn of(region: &Region) -> Self {
+        if region.is_disk_full() {
+            Self::Disk
+        } else {
+            Self::Budget
+        }
+    }
+}
 
 /// What a store did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -211,8 +226,8 @@ impl Shard {
     /// # Errors
     /// If the region has no memory for the shard's first blocks.
     pub fn new(region: Arc<Region>, id: u16, hasher: Hasher) -> Result<Self, OutOfMemory> {
-        let table = Table::new(Arc::clone(&region), id).ok_or(OutOfMemory)?;
-        let log = Log::new(Arc::clone(&region), id).ok_or(OutOfMemory)?;
+        let table = Table::new(Arc::clone(&region), id).ok_or(OutOfMemory::Budget)?;
+        let log = Log::new(Arc::clone(&region), id).ok_or_else(|| OutOfMemory::of(&region))?;
         Ok(Self::of_parts(region, id, hasher, table, log))
     }
 
@@ -484,7 +499,7 @@ impl Shard {
                 }
                 Err(SplitError::TooDeep) => {
                     self.out_of_memory_count += 1;
-                    return Err(OutOfMemory);
+                    return Err(OutOfMemory::of(&self.region));
                 }
             }
             if let Some(place) = self.table.vacancy(hash) {
@@ -499,7 +514,7 @@ impl Shard {
         let len_bytes = shape.len_bytes();
         if len_bytes as u64 > self.log.record_len_bytes_max() {
             if self.log.is_durable() {
-                return Err(OutOfMemory);
+                return Err(OutOfMemory::of(&self.region));
             }
             return self
                 .with_room(|shard| shard.large.create_for_record(len_bytes))

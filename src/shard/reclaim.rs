@@ -84,7 +84,7 @@ impl Shard {
                 }
             } else {
                 self.out_of_memory_count += 1;
-                return Err(OutOfMemory);
+                return Err(OutOfMemory::of(&self.region));
             }
         }
     }

@@ -72,8 +72,8 @@ impl<'a> Replay<'a> {
         sequence: u64,
         lost: &'a BTreeSet<u64>,
     ) -> Result<Self, OutOfMemory> {
-        let table = Table::new(Arc::clone(region), id).ok_or(OutOfMemory)?;
-        let log = Log::without_tail(Arc::clone(region), id, sequence).ok_or(OutOfMemory)?;
+        let table = Table::new(Arc::clone(region), id).ok_or(OutOfMemory::Budget)?;
+        let log = Log::without_tail(Arc::clone(region), id, sequence).ok_or(OutOfMemory::Budget)?;
         Ok(Self {
             shard: Shard::of_parts(Arc::clone(region), id, hasher.clone(), table, log),
             lost,

@@ -135,7 +135,7 @@ impl Shard {
         };
         let len_bytes = shape.body_len_bytes();
         if !self.log.has_room(len_bytes, Purpose::Write) {
-            return Err(OutOfMemory);
+            return Err(OutOfMemory::Budget);
         }
         let found = RunReference::from_bytes(self.log.record(location).value());
         let found = found.filter(|_| shape.kind == Kind::LARGE_STRING);
@@ -147,7 +147,7 @@ impl Shard {
             return Ok(());
         }
         let reserved = self.log.reserve(len_bytes, Purpose::Write);
-        let reserved = reserved.ok_or(OutOfMemory)?;
+        let reserved = reserved.ok_or(OutOfMemory::Budget)?;
         let (record, target) = self.log.fill_from(location, &reserved);
         record.copy_to(target);
         self.log.complete_copy(location, &reserved);
