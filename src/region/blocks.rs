@@ -158,19 +158,25 @@ impl Region {
 
     fn take(&self, kind: Use) -> Option<BlockIndex> {
         if !self.charge(self.block_len_bytes()) {
-            return None;
+            // What was found may be more than the budget, and needs an index all the same: that
+            // there is room again is for later, when there is somebody to compact and evict.
+            if !self.is_recovering() {
+                return None;
+            }
+            self.charge_found(self.block_len_bytes());
         }
         let mut free = self.lock_free();
+        // A full disk takes long to say so; while it is full, only the preparing thread asks it.
+        let is_asked =
+            kind == Use::Index || free.preparation != Preparation::Running || !self.is_disk_full();
         let list = free.of(kind);
         let resident = list.resident.pop();
-        let index = resident.or_else(|| list.pop_untouched());
+        let untouched = || is_asked.then(|| list.pop_untouched()).flatten();
+        let index = resident.or_else(untouched);
         self.ring(&mut free);
         drop(free);
         let is_there = match (resident, index) {
-            (Some(_), _) => {
-                self.note_space(true);
-                true
-            }
+            (Some(_), _) => true,
             (None, Some(index)) => self.back(kind, index),
             (None, None) => false,
         };

@@ -54,6 +54,7 @@ pub(super) struct Durable {
     secret: u64,
     state: Mutex<State>,
     is_disk_full: AtomicBool,
+    is_recovering: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -61,7 +62,6 @@ struct State {
     /// As it was written last.
     superblock: Superblock,
     vectors: Vectors,
-    is_recovering: bool,
     /// Above the sequences of all blocks that were found.
     next_sequence: u64,
 }
@@ -92,7 +92,36 @@ impl Region {
     /// The table in `region::file`: no such directory, one that is in use, a file that is foreign, of
     /// another version or damaged; or a budget or number of shards that the file does not allow.
     pub fn open(dir: &Path, options: FileOptions) -> Result<(Self, Found), Error> {
-        let (data, superblock, mut found) = DataFile::open(dir, options)?;
+        let (data, superblock, found) = DataFile::open(dir, options)?;
+        Self::over(data, superblock, found, options)
+    }
+
+    /// The region in the file of a directory that nobody serves, to be looked at only: with the shards
+    /// that the file has and a budget for all that can be in it.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open).
+    pub fn inspect(dir: &Path) -> Result<(Self, Found), Error> {
+        let region = RegionOptions {
+            maxmemory_bytes: 0,
+            shard_count: 1,
+        };
+        let mut options = FileOptions::new(region, Access::Inspect);
+        let (data, superblock, found) = DataFile::open(dir, options)?;
+        options.region = RegionOptions {
+            maxmemory_bytes: superblock.geometry.log_len_bytes(),
+            shard_count: superblock.generation().shard_count,
+        };
+        Self::over(data, superblock, found, options)
+    }
+
+    /// The region in an open file.
+    fn over(
+        data: DataFile,
+        superblock: Superblock,
+        mut found: Found,
+        options: FileOptions,
+    ) -> Result<(Self, Found), Error> {
         let plan = Plan::for_file(
             superblock.geometry,
             options.region,
@@ -131,10 +160,10 @@ impl Region {
             state: Mutex::new(State {
                 superblock,
                 vectors,
-                is_recovering: true,
                 next_sequence,
             }),
             is_disk_full: AtomicBool::new(false),
+            is_recovering: AtomicBool::new(true),
         });
         if !found.is_new && options.access != Access::Inspect {
             region.take_over(&found)?;
@@ -176,7 +205,7 @@ impl Region {
         }
         let positions = self.rounds.positions();
         let vectors = Vectors::settled_at(positions.clone(), positions);
-        state.is_recovering = false;
+        durable.is_recovering.store(false, Ordering::Relaxed);
         durable.write_superblock(&mut state, &vectors, round, false)?;
         durable.data.sync()?;
         self.rounds.resume(round, &vectors);
@@ -203,9 +232,8 @@ impl Region {
         durable.data.sync()?;
         self.rounds.complete(began, &mut vectors);
         state.vectors = vectors;
-        let is_recovering = state.is_recovering;
         drop(state);
-        if !is_recovering {
+        if !self.is_recovering() {
             self.release_pending(round);
         }
         Ok(round)
@@ -222,13 +250,20 @@ impl Region {
             return Ok(());
         };
         let mut state = durable.lock();
-        if state.is_recovering {
+        if self.is_recovering() {
             return Ok(());
         }
         let synced = state.vectors.synced.clone();
         let vectors = Vectors::settled_at(synced.clone(), synced);
         durable.write_superblock(&mut state, &vectors, round, true)?;
         durable.data.sync()
+    }
+
+    /// Whether what was found is not yet what is served.
+    #[must_use]
+    pub fn is_recovering(&self) -> bool {
+        let durable = self.durable.as_ref();
+        durable.is_some_and(|durable| durable.is_recovering.load(Ordering::Relaxed))
     }
 
     /// Whether the last attempt to take space found the disk full.
@@ -425,7 +460,7 @@ impl Durable {
         round: u64,
         is_clean: bool,
     ) -> io::Result<()> {
-        if !state.is_recovering {
+        if !self.is_recovering.load(Ordering::Relaxed) {
             state.superblock.synced.clone_from(&vectors.synced);
             state.superblock.settled.clone_from(&vectors.settled);
             state.superblock.round = round;

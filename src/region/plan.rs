@@ -90,8 +90,7 @@ impl Plan {
                 geometry.large_len_bytes / LARGE_SLICE_LEN_BYTES_MIN
             )));
         }
-        let log_len_bytes =
-            u64::from(geometry.block_count - geometry.first_block) * geometry.block_len_bytes;
+        let log_len_bytes = geometry.log_len_bytes();
         let too_large = Error::MaxmemoryTooLarge {
             maxmemory_bytes: options.maxmemory_bytes,
             capacity_bytes: log_len_bytes,
@@ -147,6 +146,11 @@ impl Plan {
 }
 
 impl Geometry {
+    /// Bytes of all blocks that a log can have.
+    pub(super) const fn log_len_bytes(&self) -> u64 {
+        (self.block_count - self.first_block) as u64 * self.block_len_bytes
+    }
+
     /// For a new file whose header needs `header_len(block_count)` bytes.
     pub(super) fn for_new_file(
         options: RegionOptions,

@@ -119,7 +119,7 @@ impl Data {
                 "{dir}: {error}; nothing was changed; `coremap check {dir}` lists the places, \
                  `--salvage yes` serves the rest"
             ),
-            RecoverError::OutOfMemory | RecoverError::Io(_) => format!("{dir}: {error}"),
+            RecoverError::OutOfMemory(_) | RecoverError::Io(_) => format!("{dir}: {error}"),
         })
     }
 

@@ -127,12 +127,18 @@ impl Log {
     }
 
     /// A log with its reserve and no block to append to. In a file its next block gets the number
-    /// after `sequence`.
+    /// after `sequence`, and comes before the reserve: on a disk that is nearly full there may be
+    /// room for no more.
     pub(super) fn without_tail(region: Arc<Region>, owner: u16, sequence: u64) -> Option<Self> {
-        let reserve: Vec<BlockIndex> = (0..COMPACTION_RESERVE_BLOCKS)
+        let reserve_count = if region.is_durable() {
+            0
+        } else {
+            COMPACTION_RESERVE_BLOCKS
+        };
+        let reserve: Vec<BlockIndex> = (0..reserve_count)
             .map_while(|_| region.take_block())
             .collect();
-        let is_complete = reserve.len() == COMPACTION_RESERVE_BLOCKS;
+        let is_complete = reserve.len() == reserve_count;
         let stream = region
             .is_durable()
             .then(|| Stream::new(Arc::clone(&region), owner, sequence));

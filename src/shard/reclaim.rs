@@ -91,7 +91,10 @@ impl Shard {
 
     /// Whether memory will come back without anything being done here.
     fn is_owed(&self) -> bool {
-        self.limbo.len() > 0 || self.log.has_unsettled() || self.region.is_awaiting_round()
+        let is_owed =
+            self.limbo.len() > 0 || self.log.has_unsettled() || self.region.is_awaiting_round();
+        // Nobody runs rounds while the shards are being recovered.
+        is_owed && !self.region.is_recovering()
     }
 
     /// Waits a moment for other cores, and in a file for the disk: rounds give back what was freed.

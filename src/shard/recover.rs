@@ -132,14 +132,14 @@ pub enum RecoverError {
     /// The file is damaged, and it was not asked to serve the rest.
     Damaged(Box<Report>),
     /// The budget has no room for the index of what was found.
-    OutOfMemory,
+    OutOfMemory(OutOfMemory),
     /// What the kernel said.
     Io(io::Error),
 }
 
 impl From<OutOfMemory> for RecoverError {
-    fn from(_: OutOfMemory) -> Self {
-        Self::OutOfMemory
+    fn from(cause: OutOfMemory) -> Self {
+        Self::OutOfMemory(cause)
     }
 }
 
@@ -168,7 +168,10 @@ impl fmt::Display for RecoverError {
                     None => Ok(()),
                 }
             }
-            Self::OutOfMemory => f.write_str(
+            Self::OutOfMemory(OutOfMemory::Disk) => f.write_str(
+                "the disk has no room for one more block per shard, which a start needs",
+            ),
+            Self::OutOfMemory(OutOfMemory::Budget) => f.write_str(
                 "maxmemory has no room for the index of the keys that were found; raise it",
             ),
             Self::Io(error) => write!(f, "the data file cannot be written: {error}"),

@@ -106,6 +106,16 @@ impl Server {
         );
     }
 
+    /// Starts `program` and kills it after `life`, ready or not.
+    pub(crate) fn start_in_vain(program: &Path, arguments: &[&str], life: Duration) {
+        let folder = Folder::new();
+        let port_text = free_port().to_string();
+        let all = [arguments, &["--port", &port_text]].concat();
+        let mut process = Process::spawn(program, &all, folder.path());
+        let until = now() + life;
+        while now() < until && process.listen(until.saturating_duration_since(now())) {}
+    }
+
     fn try_start(program: &Path, port: u16, arguments: &[&str]) -> Result<Self, String> {
         let folder = Folder::new();
         let port_text = port.to_string();
@@ -133,6 +143,16 @@ impl Server {
 
     pub(crate) fn client(&self) -> Client {
         Client::connect(self.address())
+    }
+
+    /// Waits until a server that answers answers with data.
+    pub(crate) fn wait_until_loaded(&self) {
+        let mut client = self.client();
+        let until = now() + PATIENCE;
+        while client.ask("PING") != b"+PONG\r\n" {
+            assert!(now() < until, "it is still loading");
+            super::pass(Duration::from_millis(1));
+        }
     }
 
     pub(crate) fn pid(&self) -> u32 {

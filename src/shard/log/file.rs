@@ -250,7 +250,7 @@ impl Log {
 
     /// Begins a block to append to; false: there is none.
     pub(in super::super) fn begin_tail(&mut self) -> bool {
-        self.make_space(0, Purpose::Write)
+        self.make_space(0, Purpose::Own)
     }
 
     /// All records of an adopted block were counted.

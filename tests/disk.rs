@@ -1,0 +1,214 @@
+//! A full disk: writes get an error, everything else goes on, and space that returns is used.
+//!
+//! The disk is a small tmpfs in a mount namespace of its own, which a process holds open and the servers
+//! enter; it needs no rights beyond those to make a namespace, and is gone with that process. Where
+//! the system allows no namespaces the tests say so.
+
+mod common;
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use common::client::{Client, Value, decode, request};
+use common::process::{Folder, Server, coremap, run_program};
+use common::{PATIENCE, now, skip_because};
+
+/// What the small disk holds, in MiB.
+const DISK_MIB: usize = 64;
+/// What lies on it at first besides the data, in MiB.
+const BALLAST_MIB: usize = 24;
+/// Bytes of a value.
+const VALUE_LEN_BYTES: usize = 1_000;
+/// Commands of a pipeline.
+const BATCH_LEN: usize = 100;
+
+/// A small disk, mounted at `folder` for those who enter.
+struct Disk {
+    holder: Child,
+    folder: Folder,
+}
+
+impl Disk {
+    /// None where the system does not allow it.
+    fn mount() -> Option<Self> {
+        let folder = Folder::new();
+        let path = folder.path().to_str().expect("the path is text");
+        let script = format!(
+            "mount -t tmpfs -o size={DISK_MIB}m tmpfs {path} && \
+             head -c {BALLAST_MIB}M /dev/zero > {path}/ballast && echo mounted && exec sleep 600"
+        );
+        let mut holder = Command::new("unshare")
+            .args(["--map-root-user", "--mount", "sh", "-c", &script])
+            .stdout(Stdio::piped())
+            .spawn()
+            .ok()?;
+        let mut line = String::new();
+        let output = holder.stdout.take().expect("it is piped");
+        let read = BufReader::new(output).read_line(&mut line);
+        let disk = Self { holder, folder };
+        (read.is_ok() && line == "mounted\n").then_some(disk)
+    }
+
+    /// The arguments that run a program where the disk is mounted.
+    fn entering(&self, program: &Path, arguments: &[&str]) -> Vec<String> {
+        let holder = self.holder.id().to_string();
+        let entry = ["--preserve-credentials", "--user", "--mount", "--target"];
+        let program = program.to_str().expect("the path is text");
+        let words = entry.iter().copied().chain([holder.as_str(), program]);
+        words
+            .chain(arguments.iter().copied())
+            .map(str::to_owned)
+            .collect()
+    }
+
+    fn start(&self) -> Server {
+        let path = self.folder.path().to_str().expect("the path is text");
+        let arguments = ["--dir", path, "--shards", "2", "--maxmemory", "512mb"];
+        let arguments = self.entering(&coremap(), &arguments);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let server = Server::start_program(Path::new("nsenter"), &arguments);
+        server.wait_until_loaded();
+        server
+    }
+
+    /// Takes the ballast away.
+    fn make_room(&self) {
+        let ballast = self.folder.path().join("ballast");
+        let ballast = ballast.to_str().expect("the path is text");
+        let arguments = self.entering(Path::new("rm"), &[ballast]);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let ended = run_program(Path::new("nsenter"), &arguments);
+        assert_eq!(ended.code, Some(0), "{}", ended.said);
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // Both fail only if it is gone already.
+        let _ = self.holder.kill();
+        let _ = self.holder.wait();
+    }
+}
+
+/// Which keys are known to be there: those from `first` on, but for those before `next`.
+struct Written {
+    first: usize,
+    next: usize,
+}
+
+fn key(number: usize) -> String {
+    format!("key:{number:08}")
+}
+
+fn value(number: usize) -> Vec<u8> {
+    let mark = format!("{number}.");
+    mark.bytes().cycle().take(VALUE_LEN_BYTES).collect()
+}
+
+impl Written {
+    /// Writes new keys until one is refused; the refusal.
+    fn write_until_refused(&mut self, client: &mut Client) -> String {
+        loop {
+            let batch = self.next..self.next + BATCH_LEN;
+            let requests = batch
+                .clone()
+                .flat_map(|number| request(&[&b"SET"[..], key(number).as_bytes(), &value(number)]));
+            client.send(&requests.collect::<Vec<u8>>());
+            let replies: Vec<Vec<u8>> = batch.map(|_| client.reply()).collect();
+            let taken_count = replies.iter().filter(|reply| *reply == b"+OK\r\n").count();
+            let is_prefix = replies[..taken_count]
+                .iter()
+                .all(|reply| reply == b"+OK\r\n");
+            if taken_count < BATCH_LEN {
+                // The two shards need not fill up at once; keys behind the first refusal are not counted.
+                let refusal = replies.iter().find(|reply| reply[0] == b'-');
+                let refusal = refusal.expect("one was refused").escape_ascii().to_string();
+                let kept = replies.iter().take_while(|reply| reply[0] == b'+').count();
+                self.forget_from(client, self.next + kept, self.next + BATCH_LEN);
+                self.next += kept;
+                assert!(is_prefix || kept < taken_count);
+                return refusal;
+            }
+            self.next += BATCH_LEN;
+        }
+    }
+
+    /// Removes what was written behind a refusal.
+    fn forget_from(&self, client: &mut Client, from: usize, until: usize) {
+        for number in from..until {
+            let reply = client.ask_with(&["DEL", &key(number)]);
+            assert!(reply[0] == b':', "{}", reply.escape_ascii());
+        }
+    }
+
+    /// Removes the oldest keys.
+    fn remove(&mut self, client: &mut Client, count: usize) {
+        for number in self.first..self.first + count {
+            assert_eq!(client.ask_with(&["DEL", &key(number)]), b":1\r\n");
+        }
+        self.first += count;
+    }
+
+    /// Reads everything.
+    fn check(&self, client: &mut Client) {
+        for first in (0..self.next).step_by(BATCH_LEN) {
+            let batch = first..self.next.min(first + BATCH_LEN);
+            let requests = batch
+                .clone()
+                .flat_map(|number| request(&["GET", &key(number)]));
+            client.send(&requests.collect::<Vec<u8>>());
+            for number in batch {
+                let due = match number >= self.first {
+                    true => Value::Bytes(value(number)),
+                    false => Value::Null,
+                };
+                let found = decode(&client.reply()).expect("it is whole").0;
+                assert!(found == due, "{} is wrong: {found:?}", key(number));
+            }
+        }
+        client.expect("DBSIZE", &format!(":{}\\r\\n", self.next - self.first));
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_writes_and_nothing_else_until_there_is_room() {
+    let Some(disk) = Disk::mount() else {
+        return skip_because("there are no namespaces to mount a small disk in");
+    };
+    let server = disk.start();
+    let mut client = server.client();
+    let mut written = Written { first: 0, next: 0 };
+    let refusal = written.write_until_refused(&mut client);
+    assert!(refusal.starts_with("-MISCONF "), "{refusal}");
+    let taken_mib = written.next * VALUE_LEN_BYTES / (1 << 20);
+    assert!(taken_mib > (DISK_MIB - BALLAST_MIB) / 2, "{taken_mib} MiB");
+    written.check(&mut client);
+
+    // Removing needs no room that is not kept for it.
+    written.remove(&mut client, 2_000);
+    written.check(&mut client);
+
+    // What was refused left nothing behind, and what was removed makes room or at least no trouble.
+    written.write_until_refused(&mut client);
+    written.check(&mut client);
+
+    // Room that others leave is used.
+    disk.make_room();
+    let before = written.next;
+    let until = now() + PATIENCE;
+    while written.next < before + 5_000 {
+        assert!(now() < until, "it does not heal");
+        written.write_until_refused(&mut client);
+    }
+    written.check(&mut client);
+
+    // Neither is anything lost by the next server, which finds the disk full again.
+    drop(server);
+    let server = disk.start();
+    let mut client = server.client();
+    written.check(&mut client);
+    written.remove(&mut client, 5_000);
+    drop(server);
+    written.check(&mut disk.start().client());
+}
