@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use crate::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use crate::metrics::CoreStats;
+use crate::region::Hold;
 use crate::resp::Protocol;
 use crate::shard::{Probe, Shard};
 
@@ -167,6 +168,8 @@ pub struct Session {
     pub is_no_evict: bool,
     /// Whose reads `CLIENT NO-TOUCH on` keeps out of the use marks.
     pub is_no_touch: bool,
+    /// Keeps the data file as it is, for `coremap backup`.
+    pub hold: Option<Arc<Hold>>,
     /// Whether the socket is a unix socket.
     pub is_unix: bool,
     /// `address:port` of the peer, or the path of the socket and `:0`.

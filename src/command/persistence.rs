@@ -9,7 +9,7 @@
 //! others are refused with [`LOADING`], so that no client mistakes a key that has not been read yet
 //! for one that is not there.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
 
 use crate::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -34,6 +34,13 @@ pub(super) const ROWS: &[Row] = &[
         arity: -1,
         flags: OPERATOR,
         run: Run::Session(save_later),
+        ..Row::BLANK
+    },
+    Row {
+        name: "holdfile",
+        arity: 1,
+        flags: OPERATOR,
+        run: Run::Session(hold),
         ..Row::BLANK
     },
     Row {
@@ -253,6 +260,17 @@ fn save_later(context: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Repl
     }
     region.rounds().request(region.rounds().needed());
     reply.simple("Background saving started");
+}
+
+/// Keeps what is in the file as it is until the connection ends, so that it can be copied.
+fn hold(context: &mut SessionContext<'_>, _: Args<'_>, reply: &mut Reply<'_>) {
+    let region = context.shard.region();
+    if !region.is_durable() {
+        return reply.error(NOWHERE);
+    }
+    let hold = Arc::new(region.hold());
+    context.session().hold = Some(hold);
+    reply.ok();
 }
 
 /// When the last round was done; before the first one, when the server began to serve.

@@ -46,13 +46,17 @@ use crate::error::Error;
 use crate::sys;
 
 /// Where the second copy of the superblock begins, and how far copies lie apart.
-const COPY_STRIDE_BYTES: u64 = 64 * 1024;
+pub(super) const COPY_STRIDE_BYTES: u64 = 64 * 1024;
 /// Where the entries begin.
-const ENTRIES_AT: u64 = 2 * COPY_STRIDE_BYTES;
+pub(super) const ENTRIES_AT: u64 = 2 * COPY_STRIDE_BYTES;
 /// Bytes of an entry.
-const ENTRY_LEN_BYTES: u64 = 8;
+pub(super) const ENTRY_LEN_BYTES: u64 = 8;
+/// What the file is called.
+pub(super) const DATA_NAME: &str = "coremap.data";
+/// What it is called until it is complete.
+pub(super) const DRAFT_NAME: &str = "coremap.data.new";
 /// The rights of what is made: the owner's alone.
-const MODE: u32 = 0o600;
+pub(super) const MODE: u32 = 0o600;
 
 const _: () = assert!(SUPERBLOCK_LEN_BYTES_MAX as u64 <= COPY_STRIDE_BYTES);
 
@@ -109,7 +113,7 @@ impl DataFile {
     ) -> Result<(Self, Superblock, Found), Error> {
         check_directory(dir)?;
         let lock = lock(dir)?;
-        let path = dir.join("coremap.data");
+        let path = dir.join(DATA_NAME);
         let is_writing = options.access != Access::Inspect;
         let opened = OpenOptions::new().read(true).write(is_writing).open(&path);
         let (file, is_new) = match opened {
@@ -283,7 +287,7 @@ fn check_directory(dir: &Path) -> Result<(), Error> {
 }
 
 /// Holds the directory for this process.
-fn lock(dir: &Path) -> Result<File, Error> {
+pub(super) fn lock(dir: &Path) -> Result<File, Error> {
     let path = dir.join("coremap.lock");
     let opened = OpenOptions::new()
         .read(true)
@@ -313,7 +317,7 @@ fn lock(dir: &Path) -> Result<File, Error> {
 
 /// Makes a data file under another name, completes it, and gives it its name.
 fn create(dir: &Path, path: &Path, options: FileOptions) -> Result<File, Error> {
-    let draft = dir.join("coremap.data.new");
+    let draft = dir.join(DRAFT_NAME);
     let superblock = new_superblock(options)?;
     let len_bytes = superblock.geometry.file_len_bytes();
     if len_bytes > sys::file_len_limit_bytes() {

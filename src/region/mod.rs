@@ -35,6 +35,7 @@
     reason = "hands out addresses of one mapping that no Rust type owns"
 )]
 
+mod backup;
 mod blocks;
 mod census;
 mod durable;
@@ -61,6 +62,7 @@ use self::durable::Durable;
 use self::file::entry_offset;
 use self::plan::Plan;
 
+pub use self::backup::{Draft, Hold, Original};
 pub use self::census::{BadEntry, FoundBlock};
 pub use self::durable::FileOptions;
 pub use self::entry::BlockSeal;
@@ -95,6 +97,8 @@ pub struct Region {
     rounds: Rounds,
     /// What there is of it with a file.
     durable: Option<Durable>,
+    /// Copies of the file under way.
+    hold_count: AtomicU64,
 }
 
 // SAFETY: the pointer is the start of a mapping that lives as long as the region; every use of it
@@ -163,6 +167,7 @@ impl Region {
                 .map(|_| CachePadded(Door::default()))
                 .collect(),
             rounds: Rounds::new(options.shard_count, is_for_file),
+            hold_count: AtomicU64::new(0),
             durable: None,
         })
     }

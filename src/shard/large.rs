@@ -75,6 +75,13 @@ pub(super) struct Extent {
     committed_bytes: u64,
 }
 
+impl Extent {
+    /// Bytes that count against the budget.
+    pub(super) const fn committed_bytes(&self) -> u64 {
+        self.committed_bytes
+    }
+}
+
 /// A run pinned for a core that sends it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pinned {

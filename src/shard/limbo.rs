@@ -8,7 +8,8 @@
 //! may only be seen by a later start together with its reason: the copies, newer records and graves
 //! that made it useless. So it waits until the log as it was then is settled, and until a round that
 //! began later is durable; the latter puts the ends of blocks in the order in which they came, on
-//! which the life of graves depends (`stream`).
+//! which the life of graves depends (`stream`). While somebody copies the file it waits as well, however
+//! long that takes; so it counts against no budget meanwhile, only the disk has to have room for it.
 
 use std::collections::VecDeque;
 
@@ -48,6 +49,8 @@ struct Moment {
     round: u64,
     /// How far the shard's log had been written.
     position: u64,
+    /// Taken off the budget until it leaves.
+    lent_bytes: u64,
 }
 
 impl Limbo {
@@ -60,9 +63,18 @@ impl Limbo {
     pub(super) fn push_stored(&mut self, region: &Region, position: u64, retired: Retired) {
         debug_assert!(retired.is_stored());
         let epoch = region.epochs().retire();
-        let round = region.rounds().needed();
-        self.stored
-            .push_back((Moment { round, position }, epoch, retired));
+        let lent_bytes = if region.is_held() {
+            retired.charged_bytes(region)
+        } else {
+            0
+        };
+        region.lend(lent_bytes);
+        let moment = Moment {
+            round: region.rounds().needed(),
+            position,
+            lent_bytes,
+        };
+        self.stored.push_back((moment, epoch, retired));
     }
 
     /// The next thing that no other core can be reading, and that the disk does not need.
@@ -75,7 +87,8 @@ impl Limbo {
         if !moment.is_past(region, shard) || !is_free(epoch) {
             return None;
         }
-        let (_, epoch, retired) = self.stored.pop_front()?;
+        let (moment, epoch, retired) = self.stored.pop_front()?;
+        region.take_back(moment.lent_bytes);
         Some((epoch, retired))
     }
 
@@ -110,7 +123,8 @@ impl Limbo {
 impl Moment {
     fn is_past(self, region: &Region, shard: u16) -> bool {
         let rounds = region.rounds();
-        rounds.is_durable(self.round) && rounds.settled(shard) >= self.position
+        let is_on_disk = rounds.is_durable(self.round) && rounds.settled(shard) >= self.position;
+        is_on_disk && !region.is_held()
     }
 }
 
@@ -118,5 +132,14 @@ impl Retired {
     /// Whether it lies in the file, if there is one.
     const fn is_stored(&self) -> bool {
         matches!(self, Self::Block(_) | Self::Chain(_) | Self::Extent(_))
+    }
+
+    /// What counts against the budget because of it, as far as that is known without a look at it.
+    const fn charged_bytes(&self, region: &Region) -> u64 {
+        match self {
+            Self::Block(_) => region.block_len_bytes(),
+            Self::Extent(extent) => extent.committed_bytes(),
+            _ => 0,
+        }
     }
 }
