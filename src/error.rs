@@ -1,4 +1,4 @@
-//! Why a server or an embedded shard could not start.
+//! Why a server or an embedded shard could not start, or a tool could not do its work.
 //!
 //! One variant per exit code of the binary: what the user typed is wrong (2), or the world does
 //! not allow what was typed (1). Messages are one line, lower-case, without a full stop, and say
@@ -8,7 +8,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-/// A failure that ends the start of a server or of an embedded shard.
+/// A failure that ends the start of a server or of an embedded shard, or the work of a tool.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
@@ -51,9 +51,16 @@ pub enum Error {
     Usage(String),
     /// The options are fine, the host refuses: a port in use, io_uring blocked.
     Start(String),
+    /// A tool of the command line cannot do its work: a file is damaged, no server answers.
+    Failed(String),
 }
 
 impl Error {
+    /// A tool's failure with the system's reason behind it.
+    pub(crate) fn failed(what: impl fmt::Display, reason: &io::Error) -> Self {
+        Error::Failed(format!("{what}: {}", reason_text(reason)))
+    }
+
     /// A start-up failure with the system's reason behind it.
     pub(crate) fn start(what: impl fmt::Display, reason: &io::Error) -> Self {
         Error::Start(format!("{what}: {}", reason_text(reason)))
@@ -67,7 +74,10 @@ impl Error {
             | Self::MaxmemoryTooSmall { .. }
             | Self::MaxmemoryTooLarge { .. }
             | Self::ShardCountOutOfRange { .. } => 2,
-            Self::Start(_) | Self::CannotMapRegion { .. } | Self::Damaged { .. } => 1,
+            Self::Start(_)
+            | Self::Failed(_)
+            | Self::CannotMapRegion { .. }
+            | Self::Damaged { .. } => 1,
         }
     }
 }
@@ -75,7 +85,9 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Usage(message) | Self::Start(message) => f.write_str(message),
+            Self::Usage(message) | Self::Start(message) | Self::Failed(message) => {
+                f.write_str(message)
+            }
             Self::Damaged {
                 path,
                 offset,

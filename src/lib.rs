@@ -32,6 +32,7 @@ pub mod hash;
 pub mod lane;
 pub mod limits;
 pub mod metrics;
+pub mod rdb;
 pub mod region;
 pub mod resp;
 pub mod running;

@@ -32,10 +32,13 @@ const LAYERS: &[(&str, &[&str])] = &[
         &["region", "hash", "atomic", "epoch", "error", "limits"],
     ),
     ("resp", &["limits"]),
+    ("rdb", &["limits"]),
     ("metrics", &["shard", "limits"]),
     (
         "command",
-        &["resp", "shard", "metrics", "hash", "atomic", "limits"],
+        &[
+            "resp", "shard", "region", "metrics", "hash", "atomic", "limits",
+        ],
     ),
     (
         "lane",
@@ -52,7 +55,12 @@ const LAYERS: &[(&str, &[&str])] = &[
             "epoch", "running", "sys", "error", "limits",
         ],
     ),
-    ("cli", &["server", "config", "error", "limits"]),
+    (
+        "cli",
+        &[
+            "server", "config", "rdb", "shard", "region", "hash", "error", "limits",
+        ],
+    ),
 ];
 
 /// The files that may hold unsafe code. Each opens with `#![expect(unsafe_code, reason = ..)]`.

@@ -1,0 +1,129 @@
+//! The command line of the binary: which command, and what it answers with.
+//!
+//! ```text
+//!   serve    run the server; also what `coremap` alone does
+//!   backup   copy the data of a running server
+//!   check    verify a data directory that no server uses
+//!   import   bring the strings of an RDB file into a running server
+//! ```
+//!
+//! Errors are one line on stderr that begins with `coremap: `; the exit code is 0, 1 (could not run)
+//! or 2 (bad usage).
+
+mod backup;
+mod check;
+mod client;
+mod import;
+mod progress;
+mod serve;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use argh::FromArgs;
+
+use crate::config::Config;
+use crate::error::Error;
+
+/// What the arguments ask for.
+#[derive(Debug, PartialEq, Eq)]
+enum Request {
+    Print(String),
+    Serve {
+        config: Box<Config>,
+        warnings: Vec<String>,
+    },
+    Backup(backup::Backup),
+    Check(check::Check),
+    Import(import::Import),
+}
+
+/// Runs the binary with the arguments that follow its name; returns its exit code.
+pub fn run(arguments: &[String]) -> ExitCode {
+    let result = match parse(arguments) {
+        Ok(Request::Print(text)) => {
+            print!("{text}");
+            Ok(())
+        }
+        Ok(Request::Serve { config, warnings }) => serve::run(*config, &warnings),
+        Ok(Request::Backup(backup)) => backup.run(),
+        Ok(Request::Check(check)) => check.run(),
+        Ok(Request::Import(import)) => import.run(),
+        Err(error) => Err(error),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("coremap: error: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn parse(arguments: &[String]) -> Result<Request, Error> {
+    let Some((first, rest)) = arguments.split_first() else {
+        return serve::parse(arguments);
+    };
+    match first.as_str() {
+        "--version" | "-v" | "version" => Ok(Request::Print(format!(
+            "coremap {}\n",
+            env!("CARGO_PKG_VERSION")
+        ))),
+        "--help" | "-h" | "help" => Ok(Request::Print(help())),
+        "backup" => Ok(tool(first, rest)?.map_or_else(Request::Print, Request::Backup)),
+        "check" => Ok(tool(first, rest)?.map_or_else(Request::Print, Request::Check)),
+        "import" => Ok(tool(first, rest)?.map_or_else(Request::Print, Request::Import)),
+        "serve" => parse_serve(rest),
+        word if word.starts_with('-') || Path::new(word).is_file() => parse_serve(arguments),
+        word => Err(Error::Usage(format!(
+            "unknown command '{word}' (there are serve, backup, check and import; see coremap --help)"
+        ))),
+    }
+}
+
+fn parse_serve(arguments: &[String]) -> Result<Request, Error> {
+    let mut words = arguments.iter().map(String::as_str);
+    if words.any(|word| word == "--help" || word == "-h") {
+        return Ok(Request::Print(help()));
+    }
+    serve::parse(arguments)
+}
+
+/// The arguments of a command other than `serve`, or its help if they ask for that.
+fn tool<T: FromArgs>(name: &str, arguments: &[String]) -> Result<Result<T, String>, Error> {
+    let words: Vec<&str> = arguments
+        .iter()
+        .flat_map(|word| match word.split_once('=') {
+            Some((name, value)) if name.starts_with("--") => vec![name, value],
+            _ => vec![word.as_str()],
+        })
+        .collect();
+    match T::from_args(&["coremap", name], &words) {
+        Ok(tool) => Ok(Ok(tool)),
+        Err(exit) if exit.status.is_ok() => Ok(Err(exit.output)),
+        Err(exit) => Err(Error::Usage(one_line(&exit.output))),
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn help() -> String {
+    format!(
+        "coremap: a Redis-protocol key-value server, one pinned thread and one shard per core\n\
+         \n\
+         {}\
+         \n\
+         Tools, each with --help:\n  \
+           coremap backup DIRECTORY           copy the data of a running server\n  \
+           coremap check DIRECTORY            verify a data directory that no server uses\n  \
+           coremap import FILE.rdb            bring the strings of an RDB file into a running server\n\
+         \n\
+         Exit codes: 0 clean, 1 could not run, 2 bad usage.\n",
+        serve::help()
+    )
+}
+
+#[cfg(test)]
+mod tests;
