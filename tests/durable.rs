@@ -254,3 +254,30 @@ fn expiries_and_clears_are_kept() {
         "an expired key does not come back"
     );
 }
+
+#[test]
+fn a_shard_that_was_killed_at_its_budget_starts_and_goes_on() {
+    let folder = Folder::new();
+    let mut store = open(folder.path(), 8 * MIB, 2);
+    let keys = (0u32..).map(|number| format!("key:{number}").into_bytes());
+    let written: Vec<Vec<u8>> = keys
+        .take_while(|key| store.set(key, &[7; 1000]).is_ok())
+        .collect();
+    for _ in 0..3 {
+        drop(store);
+        store = open(folder.path(), 8 * MIB, 2);
+        assert_eq!(store.report.key_count, written.len() as u64);
+    }
+    for key in &written[..written.len() / 2] {
+        assert_eq!(store.remove(key), Ok(true));
+        store.region.sync().expect("a disk");
+    }
+    settle(&mut store);
+    for key in &written[..written.len() / 4] {
+        set(&mut store, key, &[8; 1000]);
+    }
+    drop(store);
+    let mut store = open(folder.path(), 8 * MIB, 2);
+    let left = written.len() - written.len() / 2 + written.len() / 4;
+    assert_eq!(store.content().len(), left);
+}
