@@ -97,10 +97,6 @@ impl Data {
             Mode::Refuse
         };
         let progress = &self.shared.loading.progress;
-        // What the last process held until a round would have freed it, and the index besides, can
-        // pass the budget: that must not keep anyone from their data. Writes wait until it has shrunk.
-        let maxmemory_bytes = self.region.maxmemory_bytes();
-        self.region.set_maxmemory(self.region.capacity_bytes())?;
         let recovered = std::thread::scope(|scope| {
             let (done, is_done) = mpsc::channel::<()>();
             scope.spawn(move || tell(progress, &is_done));
@@ -108,7 +104,6 @@ impl Data {
             drop(done);
             recovered
         });
-        self.region.set_maxmemory(maxmemory_bytes)?;
         recovered.map_err(|error| self.explain(&error))
     }
 

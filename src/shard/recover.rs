@@ -209,7 +209,7 @@ pub fn recover(
     let is_raised = region.set_maxmemory(region.capacity_bytes()).is_ok();
     let recovered = recover_unbounded(region, found, hasher, progress, mode);
     if is_raised && region.set_maxmemory(maxmemory_bytes).is_err() {
-        return Err(RecoverError::OutOfMemory);
+        return Err(OutOfMemory::Budget.into());
     }
     recovered
 }
