@@ -111,6 +111,18 @@ pub const COMPACTION_DEBT_LEN_BYTES_MIN: u64 = 4096;
 pub const EMERGENCY_COMPACTION_BLOCKS_MAX: usize = 256;
 /// Bytes of a large value that background work releases or copies at a time: about 0.5 ms.
 pub const LARGE_STEP_LEN_BYTES: u64 = 2 * MIB as u64;
+/// Milliseconds of a tick of the expiry wheel: how late a key is removed if the core has time.
+pub const EXPIRY_TICK_MS: u64 = 128;
+/// Memory of the expiry wheel is taken and given back in pages of this.
+pub const EXPIRY_PAGE_LEN_BYTES: usize = 64 * KIB;
+/// Entries of the expiry wheel without a key that are tolerated, besides one for each key.
+pub const EXPIRY_LITTER_COUNT: u64 = 64 * KIB as u64;
+/// Keys that one step of background work looks at for whether they have expired: about 0.3 ms.
+pub const BACKGROUND_EXPIRY_COUNT: usize = 2048;
+/// Milliseconds after which turns help background work with what has expired.
+pub const EXPIRY_PATIENCE_MS: u64 = 2 * EXPIRY_TICK_MS;
+/// Keys that a turn looks at when background work does not keep up: about 0.05 ms.
+pub const TURN_EXPIRY_COUNT: usize = 256;
 /// Shards at most: what a SCAN cursor and a batch's source field can name.
 pub const SHARD_COUNT_MAX: usize = 1024;
 

@@ -63,6 +63,9 @@ pub use links::Links;
 
 use crate::command::{ClientIndex, Core, Now, Session};
 use crate::hash::Hasher;
+use crate::limits::{
+    BACKGROUND_EXPIRY_COUNT, BACKGROUND_LEN_BYTES, EXPIRY_PATIENCE_MS, TURN_EXPIRY_COUNT,
+};
 use crate::region::Region;
 use crate::resp::Extern;
 use crate::shard::Shard;
@@ -270,6 +273,7 @@ impl Lane {
         let turn = Worker::new(&mut self.parts, &mut connection, now).run();
         self.parts.shard.end_reads();
         self.hold_replies(&mut connection, now);
+        self.catch_up_with_expiry(now);
         self.note_buffers(&mut connection);
         self.connections[id.index as usize].connection = Some(connection);
         self.take_killed();
@@ -363,10 +367,16 @@ impl Lane {
     }
 
     /// A bounded slice of work nobody waits for; true: there is more.
-    pub fn background(&mut self) -> bool {
-        self.parts
-            .shard
-            .background(crate::limits::BACKGROUND_LEN_BYTES)
+    pub fn background(&mut self, now: Now) -> bool {
+        let shard = &mut self.parts.shard;
+        let is_expiring = shard.expire_due(now.ms(), BACKGROUND_EXPIRY_COUNT);
+        shard.background(BACKGROUND_LEN_BYTES) || is_expiring
+    }
+
+    /// When a key expires next, about: then [`background`](Self::background) should be called.
+    #[must_use]
+    pub fn next_expiry_ms(&self) -> Option<u64> {
+        self.parts.shard.next_expiry_ms()
     }
 
     /// Closes connections that were idle for longer than `timeout`; about once a second. One is
@@ -535,6 +545,19 @@ impl Lane {
                 std::mem::swap(&mut batch.released_runs, runs);
                 self.parts.put_batch(batch);
             }
+        }
+    }
+
+    /// Does a part of what background work should have done by now: connections leave it too little
+    /// time.
+    #[inline]
+    fn catch_up_with_expiry(&mut self, now: Now) {
+        let shard = &mut self.parts.shard;
+        if shard
+            .next_expiry_ms()
+            .is_some_and(|due_ms| due_ms + EXPIRY_PATIENCE_MS < now.ms())
+        {
+            shard.expire_due(now.ms(), TURN_EXPIRY_COUNT);
         }
     }
 

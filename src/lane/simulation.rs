@@ -107,7 +107,7 @@ impl World {
             }
             _ => {
                 let lane = self.dice.below(self.lanes.len());
-                self.lanes[lane].background();
+                self.lanes[lane].background(NOW);
             }
         }
     }

@@ -353,7 +353,9 @@ impl Region {
         let _ = offset;
     }
 
-    fn charge(&self, len_bytes: u64) -> bool {
+    /// Counts `len_bytes` of memory outside the region against the budget. False: over budget.
+    #[must_use]
+    pub fn charge(&self, len_bytes: u64) -> bool {
         let limit_bytes = self.maxmemory_bytes();
         self.used_bytes
             .0
@@ -365,7 +367,13 @@ impl Region {
             .is_ok()
     }
 
-    fn refund(&self, len_bytes: u64) {
+    /// Counts `len_bytes` even if the budget is passed: then takes fail until enough was given back.
+    pub fn overdraw(&self, len_bytes: u64) {
+        self.used_bytes.0.fetch_add(len_bytes, Ordering::Relaxed);
+    }
+
+    /// Counts `len_bytes` no longer.
+    pub fn refund(&self, len_bytes: u64) {
         let before = self.used_bytes.0.fetch_sub(len_bytes, Ordering::Relaxed);
         debug_assert!(before >= len_bytes);
     }

@@ -205,7 +205,15 @@ impl Engine {
 
     /// Runs one step of background work; true if there is more.
     pub(super) fn background_step(&self) -> bool {
-        self.timed(|lane, _now| lane.background())
+        self.timed(Lane::background)
+    }
+
+    /// How long until a key expires, about; none if none will.
+    pub(super) fn until_expiry(&self) -> Option<Duration> {
+        let due_ms = self.lane.borrow().next_expiry_ms()?;
+        Some(Duration::from_millis(
+            due_ms.saturating_sub(self.now().ms()),
+        ))
     }
 
     /// Disconnects who was silent for too long.

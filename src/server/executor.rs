@@ -155,11 +155,25 @@ async fn once_a_second(engine: Rc<Engine>) {
 
 async fn work_in_background(engine: Rc<Engine>) {
     loop {
-        engine.background.wait().await;
+        wait_for_background_work(&engine).await;
         while engine.background_step() {
             engine.yield_now().await;
         }
     }
+}
+
+/// Waits until somebody asks for background work or a key expires. Should the runtime lose the timer
+/// (see `ticker`), the once-a-second task asks.
+async fn wait_for_background_work(engine: &Engine) {
+    let mut expiry = engine.until_expiry().map(Timer::new);
+    std::future::poll_fn(|context| {
+        let timer = expiry.as_mut();
+        if timer.is_some_and(|timer| Pin::new(timer).poll(context).is_ready()) {
+            return Poll::Ready(());
+        }
+        engine.background.poll(context)
+    })
+    .await;
 }
 
 async fn pace(engine: Rc<Engine>) {

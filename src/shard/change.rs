@@ -129,6 +129,9 @@ impl Shard {
             is_member: false,
             ..record.shape()
         };
+        if let Some(expires_at_ms) = expires_at_ms {
+            self.arm(target_place, target.hash(), expires_at_ms, now_ms)?;
+        }
         if self.log.is_durable() {
             // Both records or none: after this neither can fail.
             self.make_room(&[shape, tombstone_of(source.bytes)], Purpose::Write)?;

@@ -29,6 +29,7 @@ mod ahead;
 mod change;
 mod compact;
 mod durable;
+mod expiry;
 mod extents;
 mod large;
 mod limbo;
@@ -57,6 +58,7 @@ pub use stats::Stats;
 pub use table::Probe;
 
 use compact::Compaction;
+use expiry::Expiry;
 use large::Large;
 use limbo::{Limbo, Retired};
 use log::{Log, Purpose, Reserved};
@@ -87,6 +89,7 @@ pub struct Shard {
     large: Large,
     limbo: Limbo,
     compaction: Compaction,
+    expiry: Expiry,
     staged: Vec<Staged>,
     publish_depth: u32,
     /// Values from this length become large ones.
@@ -242,6 +245,7 @@ impl Shard {
             large,
             limbo: Limbo::default(),
             compaction: Compaction::new(LOG_SLACK_PERCENT_DEFAULT),
+            expiry: Expiry::new(Arc::clone(&region)),
             staged: Vec::new(),
             publish_depth: 0,
             large_len_bytes_min: LARGE_VALUE_LEN_BYTES_MIN.min(record_len_bytes_max),
@@ -293,6 +297,9 @@ impl Shard {
         }
         let shape = shape_of(key, value.len(), attributes);
         let place = self.place_for(key)?;
+        if let Some(expires_at_ms) = attributes.expires_at_ms {
+            self.arm(place, key.hash(), expires_at_ms, now_ms)?;
+        }
         let space = self.reserve(shape, Purpose::Write)?;
         copy(
             shape.write(self.fill(&space), key.bytes, attributes.expires_at_ms),
@@ -318,6 +325,9 @@ impl Shard {
         let Some(place) = self.find_place(key, now_ms) else {
             return Ok(false);
         };
+        if let Some(expires_at_ms) = expires_at_ms {
+            self.arm_beyond_budget(place, key.hash(), expires_at_ms, now_ms);
+        }
         let record = self.log.record(self.table.slot(place).location());
         let was_volatile = record.expires_at_ms().is_some();
         // Within a transaction nothing may happen before all of it does.
@@ -434,6 +444,9 @@ impl Shard {
             emergency_count: self.emergency_count,
             out_of_memory_count: self.out_of_memory_count,
             limbo_count: self.limbo.len() as u64,
+            expiry_entry_count: self.expiry.entry_count(),
+            expiry_bytes: self.expiry.len_bytes(),
+            expiry_lag_max_ms: self.expiry.lag_max_ms(),
         }
     }
 

@@ -52,6 +52,7 @@ impl Shard {
             self.give_up(Retired::Chain(first));
         }
         self.large.clear();
+        self.expiry.clear();
         // What is on its way in belongs to writes that come after.
         for staged in &self.staged {
             self.large.spare(staged.run);

@@ -95,6 +95,9 @@ impl Shard {
         let mut shape = shape_of(key, RunReference::LEN_BYTES, attributes);
         shape.kind = Kind::LARGE_STRING;
         let place = self.place_for(key)?;
+        if let Some(expires_at_ms) = attributes.expires_at_ms {
+            self.arm(place, key.hash(), expires_at_ms, now_ms)?;
+        }
         let space = self.reserve(shape, Purpose::Write)?;
         let reference = self.large.reference(run).to_bytes();
         shape

@@ -41,4 +41,10 @@ pub struct Stats {
     pub out_of_memory_count: u64,
     /// Things given up that other cores may still be reading.
     pub limbo_count: u64,
+    /// Entries of the expiry wheel.
+    pub expiry_entry_count: u64,
+    /// Bytes of the expiry wheel.
+    pub expiry_bytes: u64,
+    /// Milliseconds from when a key expired until background work removed it, at most since start.
+    pub expiry_lag_max_ms: u64,
 }

@@ -73,7 +73,7 @@ impl Lanes {
             replies = self.send(replies);
             for lane in &mut self.lanes {
                 lane.exchange(NOW);
-                lane.background();
+                lane.background(NOW);
                 lane.take_ready(&mut self.ready);
                 self.ready.clear();
             }
