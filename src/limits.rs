@@ -92,6 +92,10 @@ pub const LARGE_EXTENT_GROWTH: u64 = 8;
 pub const RECORDS_PER_BLOCK_MIN: usize = 8;
 /// Dead bytes the log tolerates, in percent of everything live: memory against compaction's CPU.
 pub const LOG_SLACK_PERCENT_DEFAULT: u32 = 25;
+/// Least of `log-slack`: below, a byte written costs ten copied and more.
+pub const LOG_SLACK_PERCENT_MIN: u32 = 5;
+/// Most of `log-slack`: five of six bytes dead.
+pub const LOG_SLACK_PERCENT_MAX: u32 = 500;
 /// Dead blocks the log tolerates beyond the percentage, so that a small shard need not compact.
 pub const LOG_SLACK_BLOCKS: u64 = 8;
 /// Part of the live bytes that graves (`shard::stream`) may be before the oldest blocks are compacted

@@ -117,6 +117,7 @@ fn apply(context: &mut Context<'_>, mut settings: Settings) -> Result<(), Vec<u8
     let saving = &context.core.shared.saving;
     saving.set_unasked(settings.syncs_unasked());
     context.core.settings = settings;
+    context.core.configure(context.shard);
     Ok(())
 }
 

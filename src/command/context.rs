@@ -145,6 +145,14 @@ impl Core {
     }
 }
 
+impl Core {
+    /// Makes the core's shard follow the settings.
+    pub fn configure(&self, shard: &mut Shard) {
+        let slack_percent = u32::try_from(self.settings.log_slack_percent);
+        shard.set_slack_percent(slack_percent.expect("the setting has its bounds"));
+    }
+}
+
 /// One connection, as far as commands see it.
 #[derive(Clone, Debug, Default)]
 pub struct Session {

@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 
 use crate::metrics::{CoreStats, METRICS};
 use crate::resp::{Args, Reply};
+use crate::shard::Stats;
 
 use super::connection::REDIS_VERSION;
 use super::settings::format_bytes;
@@ -28,27 +29,30 @@ pub(super) const ROWS: &[Row] = &[Row {
 #[derive(Clone, Debug, Default)]
 struct Figures {
     stats: CoreStats,
-    key_count: u64,
-    volatile_count: u64,
-    expired_count: u64,
+    shard: Stats,
     connection_count: u64,
+    /// Since when a key has been due that nobody has removed yet, in milliseconds.
+    expiry_lag_ms: u64,
 }
 
 impl Figures {
     fn of(context: &Context<'_>) -> Self {
+        let mut shard = context.shard.stats();
+        shard.expired_count -= context.core.expired_count_at_reset;
+        let now_ms = context.now.ms();
+        let due_ms = context.shard.next_expiry_ms().unwrap_or(now_ms);
         Self {
             stats: context.core.stats.clone(),
-            key_count: context.shard.len(),
-            volatile_count: context.shard.volatile_len(),
-            expired_count: context.shard.stats().expired_count
-                - context.core.expired_count_at_reset,
+            shard,
             connection_count: context.core.clients.len() as u64,
+            expiry_lag_ms: now_ms.saturating_sub(due_ms),
         }
     }
 
     fn write(&self, out: &mut Vec<u8>) {
         self.stats.write(out);
-        for word in self.words() {
+        let rest = [self.connection_count, self.expiry_lag_ms];
+        for word in self.shard.words().into_iter().chain(rest) {
             out.extend_from_slice(&word.to_le_bytes());
         }
     }
@@ -56,31 +60,22 @@ impl Figures {
     fn read(bytes: &[u8]) -> Option<Self> {
         let (stats, rest) = CoreStats::read(bytes)?;
         let (words, _) = rest.as_chunks();
-        let mut words = words.iter().map(|word| u64::from_le_bytes(*word));
+        let words: Vec<u64> = words.iter().map(|word| u64::from_le_bytes(*word)).collect();
+        let (shard, rest) = words.split_first_chunk()?;
+        let &[connection_count, expiry_lag_ms] = rest.first_chunk()?;
         Some(Self {
             stats,
-            key_count: words.next()?,
-            volatile_count: words.next()?,
-            expired_count: words.next()?,
-            connection_count: words.next()?,
+            shard: Stats::from_words(*shard),
+            connection_count,
+            expiry_lag_ms,
         })
-    }
-
-    fn words(&self) -> [u64; 4] {
-        [
-            self.key_count,
-            self.volatile_count,
-            self.expired_count,
-            self.connection_count,
-        ]
     }
 
     fn merge(&mut self, other: &Self) {
         self.stats.merge(&other.stats);
-        self.key_count += other.key_count;
-        self.volatile_count += other.volatile_count;
-        self.expired_count += other.expired_count;
+        self.shard.merge(&other.shard);
         self.connection_count += other.connection_count;
+        self.expiry_lag_ms = self.expiry_lag_ms.max(other.expiry_lag_ms);
     }
 }
 
@@ -259,6 +254,7 @@ fn memory(report: &Report<'_>, out: &mut String) {
     let used_bytes = region.used_bytes();
     let resident_bytes = core.shared.process_usage().resident_bytes;
     let stats = &report.all.stats;
+    let shards = &report.all.shard;
     line_bytes(out, "used_memory", used_bytes);
     line_bytes(out, "used_memory_rss", resident_bytes);
     line_bytes(
@@ -271,11 +267,35 @@ fn memory(report: &Report<'_>, out: &mut String) {
     line(out, "maxmemory_policy", &core.settings.maxmemory_policy);
     let ratio = resident_bytes as f64 / used_bytes.max(1) as f64;
     line(out, "mem_fragmentation_ratio", format_args!("{ratio:.2}"));
+    for (name, bytes) in parts_of_used(shards, used_bytes, region.block_len_bytes()) {
+        line(out, name, bytes);
+    }
+    line(out, "log_live_bytes", shards.log_live_bytes);
+    line(out, "log_dead_bytes", shards.log_dead_bytes);
+    line(out, "log_slack_percent", core.settings.log_slack_percent);
     line(
         out,
         "mem_clients_normal",
         stats.input_buffers_bytes + stats.output_buffers_bytes,
     );
+}
+
+/// What `used_memory` consists of. Besides what cores hold there is what they have given up and
+/// others may still be reading; the cores' numbers are not of one moment, so that is about so much.
+fn parts_of_used(
+    shards: &Stats,
+    used_bytes: u64,
+    block_len_bytes: u64,
+) -> [(&'static str, u64); 5] {
+    let log_bytes = (shards.log_block_count + shards.log_reserve_block_count) * block_len_bytes;
+    let held_bytes = shards.index_bytes + log_bytes + shards.large_bytes + shards.expiry_bytes;
+    [
+        ("used_memory_index", shards.index_bytes),
+        ("used_memory_log", log_bytes),
+        ("used_memory_large_values", shards.large_bytes),
+        ("used_memory_expiry", shards.expiry_bytes),
+        ("used_memory_limbo", used_bytes.saturating_sub(held_bytes)),
+    ]
 }
 
 fn persistence(report: &Report<'_>, out: &mut String) {
@@ -307,7 +327,9 @@ fn stats(report: &Report<'_>, out: &mut String) {
         kib(stats.output_bytes_per_second),
     );
     line(out, "rejected_connections", stats.connections_rejected);
-    line(out, "expired_keys", report.all.expired_count);
+    line(out, "expired_keys", report.all.shard.expired_count);
+    line(out, "expiry_lag_ms", report.all.expiry_lag_ms);
+    line(out, "expiry_lag_max_ms", report.all.shard.expiry_lag_max_ms);
     line(out, "evicted_keys", 0);
     line(out, "keyspace_hits", stats.keyspace_hits);
     line(out, "keyspace_misses", stats.keyspace_misses);
@@ -339,7 +361,7 @@ fn cores(report: &Report<'_>, out: &mut String) {
         let value = format!(
             "cpu={},keys={},connections={},load_permille={},ops_per_sec={},turn_longest_us={}",
             cpu.map_or_else(|| "any".to_owned(), ToString::to_string),
-            figures.key_count,
+            figures.shard.key_count,
             figures.connection_count,
             figures.stats.load_permille,
             figures.stats.commands_per_second,
@@ -356,16 +378,16 @@ fn coremap(report: &Report<'_>, out: &mut String) {
 }
 
 fn keyspace(report: &Report<'_>, out: &mut String) {
-    let Figures {
+    let Stats {
         key_count,
-        volatile_count,
+        volatile_key_count,
         ..
-    } = report.all;
-    if *key_count > 0 {
+    } = report.all.shard;
+    if key_count > 0 {
         line(
             out,
             "db0",
-            format_args!("keys={key_count},expires={volatile_count},avg_ttl=0"),
+            format_args!("keys={key_count},expires={volatile_key_count},avg_ttl=0"),
         );
     }
 }

@@ -37,6 +37,8 @@ pub struct Settings {
     pub direct_reads: bool,
     /// `guard-timer-us`
     pub guard_timer_us: u64,
+    /// `log-slack`
+    pub log_slack_percent: u64,
     /// `maxclients`
     pub maxclients: u64,
     /// `maxmemory`; once the server runs, what 0 means on this host
@@ -200,6 +202,7 @@ impl Default for Settings {
             dir: String::new(),
             direct_reads: false,
             guard_timer_us: 0,
+            log_slack_percent: 0,
             maxclients: 0,
             maxmemory_bytes: 0,
             maxmemory_clients_bytes: 0,
@@ -372,6 +375,19 @@ pub const SETTINGS: &[Setting] = &[
         },
         "while there is work, look this often whether an executor sleeps on it; 0 never",
     ),
+    setting(
+        "log-slack",
+        Group::Resources,
+        "PERCENT",
+        "25",
+        Field::Number {
+            lens: lens!(log_slack_percent),
+            min: limits::LOG_SLACK_PERCENT_MIN as u64,
+            max: limits::LOG_SLACK_PERCENT_MAX as u64,
+        },
+        "dead data kept at most, in percent of the live; less memory costs more CPU",
+    )
+    .live(),
     setting(
         "maxclients",
         Group::Network,

@@ -139,7 +139,8 @@ pub enum Turn {
 impl Lane {
     /// A lane without connections.
     #[must_use]
-    pub fn new(options: Options) -> Self {
+    pub fn new(mut options: Options) -> Self {
+        options.core.configure(&mut options.shard);
         let shard_count = options.links.count();
         Self {
             parts: Parts {

@@ -1,50 +1,92 @@
 //! What one shard counts: plain numbers that its core owns, copied out on request.
 
-/// Counters (since start, `_count` and `_total_bytes`) and gauges of one shard.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stats {
+macro_rules! stats {
+    ($($(#[doc = $description:literal])+ $name:ident: $across:ident;)*) => {
+        /// Counters (since start, `_count` and `_total_bytes`) and gauges of one shard, or of several
+        /// together.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct Stats {
+            $($(#[doc = $description])+ pub $name: u64,)*
+        }
+
+        impl Stats {
+            /// How many numbers there are.
+            pub const COUNT: usize = [$(stringify!($name)),*].len();
+
+            /// The numbers, to travel to another core.
+            #[must_use]
+            pub fn words(&self) -> [u64; Self::COUNT] {
+                [$(self.$name,)*]
+            }
+
+            /// The numbers that [`words`](Self::words) returned.
+            #[must_use]
+            pub fn from_words(words: [u64; Self::COUNT]) -> Self {
+                let [$($name,)*] = words;
+                Self { $($name,)* }
+            }
+
+            /// Merges another shard's numbers into these.
+            pub fn merge(&mut self, other: &Self) {
+                $(self.$name = $across(self.$name, other.$name);)*
+            }
+        }
+    };
+}
+
+/// How numbers of several shards become one: most add up.
+const fn sum(one: u64, other: u64) -> u64 {
+    one + other
+}
+
+/// The largest.
+const fn max(one: u64, other: u64) -> u64 {
+    if one > other { one } else { other }
+}
+
+stats! {
     /// Keys, those not included that lookups have found expired.
-    pub key_count: u64,
+    key_count: sum;
     /// Keys with an expiry.
-    pub volatile_key_count: u64,
+    volatile_key_count: sum;
     /// Keys removed because their time had come.
-    pub expired_count: u64,
+    expired_count: sum;
     /// Segments of the table, those included that wait for readers.
-    pub segment_count: u64,
+    segment_count: sum;
     /// Segments split since start.
-    pub split_count: u64,
+    split_count: sum;
     /// Pairs of segments merged since start.
-    pub merge_count: u64,
+    merge_count: sum;
     /// Bytes of the blocks that the table's segments are cut from.
-    pub index_bytes: u64,
+    index_bytes: sum;
     /// Log blocks that hold records.
-    pub log_block_count: u64,
+    log_block_count: sum;
     /// Bytes of live records.
-    pub log_live_bytes: u64,
+    log_live_bytes: sum;
     /// Bytes of dead records that are not yet reclaimed.
-    pub log_dead_bytes: u64,
+    log_dead_bytes: sum;
     /// Bytes of tombstones and the like, which are part of the live ones; in a file only.
-    pub log_grave_bytes: u64,
+    log_grave_bytes: sum;
     /// Blocks kept for compaction.
-    pub log_reserve_block_count: u64,
+    log_reserve_block_count: sum;
     /// Large values.
-    pub large_value_count: u64,
+    large_value_count: sum;
     /// Bytes committed to large values.
-    pub large_bytes: u64,
+    large_bytes: sum;
     /// Bytes of live records that compaction has copied since start.
-    pub compacted_total_bytes: u64,
+    compacted_total_bytes: sum;
     /// Blocks that compaction has emptied since start.
-    pub compacted_block_count: u64,
+    compacted_block_count: sum;
     /// Writes that had to compact before they could go on, since start.
-    pub emergency_count: u64,
+    emergency_count: sum;
     /// Writes refused for want of memory since start.
-    pub out_of_memory_count: u64,
+    out_of_memory_count: sum;
     /// Things given up that other cores may still be reading.
-    pub limbo_count: u64,
+    limbo_count: sum;
     /// Entries of the expiry wheel.
-    pub expiry_entry_count: u64,
+    expiry_entry_count: sum;
     /// Bytes of the expiry wheel.
-    pub expiry_bytes: u64,
+    expiry_bytes: sum;
     /// Milliseconds from when a key expired until background work removed it, at most since start.
-    pub expiry_lag_max_ms: u64,
+    expiry_lag_max_ms: max;
 }
