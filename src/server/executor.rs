@@ -32,6 +32,10 @@ use crate::metrics::Sampler;
 /// The pace of what is done now and then.
 const EVERY_SECOND: Duration = Duration::from_secs(1);
 
+/// When a core looks for expired keys, in milliseconds after they are due: once, should no look be
+/// lost.
+const EXPIRY_TIMERS_MS: [u64; 3] = [0, 8, 64];
+
 /// What a core's thread is given.
 pub(super) struct Seat {
     pub(super) cpu: usize,
@@ -162,13 +166,20 @@ async fn work_in_background(engine: Rc<Engine>) {
     }
 }
 
-/// Waits until somebody asks for background work or a key expires. Should the runtime lose the timer
-/// (see `ticker`), the once-a-second task asks.
+/// Waits until somebody asks for background work or a key expires. The executor may sleep on the
+/// timer that has fired (see `ticker`), so others follow it; in the end the once-a-second task asks.
 async fn wait_for_background_work(engine: &Engine) {
-    let mut expiry = engine.until_expiry().map(Timer::new);
+    let timer_after = |until: Duration, more_ms| Timer::new(until + Duration::from_millis(more_ms));
+    let mut timers = engine
+        .until_expiry()
+        .map(|until| EXPIRY_TIMERS_MS.map(|more_ms| timer_after(until, more_ms)));
     std::future::poll_fn(|context| {
-        let timer = expiry.as_mut();
-        if timer.is_some_and(|timer| Pin::new(timer).poll(context).is_ready()) {
+        // All are polled, so that the reactor knows them.
+        let mut is_due = false;
+        for timer in timers.iter_mut().flatten() {
+            is_due |= Pin::new(timer).poll(context).is_ready();
+        }
+        if is_due {
             return Poll::Ready(());
         }
         engine.background.poll(context)
