@@ -130,7 +130,13 @@ impl Shard {
             ..record.shape()
         };
         if let Some(expires_at_ms) = expires_at_ms {
-            self.arm(target_place, target.hash(), expires_at_ms, now_ms)?;
+            self.arm(
+                target_place,
+                target.hash(),
+                expires_at_ms,
+                now_ms,
+                Purpose::Write,
+            )?;
         }
         if self.log.is_durable() {
             // Both records or none: after this neither can fail.

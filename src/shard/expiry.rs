@@ -22,7 +22,8 @@
 //! half entries of 8 bytes for each key with an expiry, and a constant.
 //!
 //! **Budget.** The wheel counts against it. A write that finds no memory for an entry fails; EXPIRE,
-//! which bounds memory, passes the budget by its entry instead, and litter's bound is its own.
+//! which bounds memory, has a reserve. Entries that move on never fail: should they need more lists
+//! than there is memory for, they pass the budget, by four pages at most.
 //!
 //! Not here: the clock, and lookups, which expire the key they find (`Shard::find`).
 
@@ -35,7 +36,7 @@ use crate::limits::{EXPIRY_LITTER_COUNT, EXPIRY_TICK_MS};
 use crate::region::Region;
 
 use super::table::{Place, Probe};
-use super::{OutOfMemory, Shard};
+use super::{OutOfMemory, Purpose, Shard};
 
 mod lists;
 mod wheel;
@@ -50,7 +51,7 @@ pub(super) struct Expiry {
     sweep: Option<Box<Sweep>>,
     /// Entries to look at that writes owe the sweep.
     debt_count: usize,
-    /// When the first entry was added: what had expired before is not late.
+    /// When somebody first knew the time: what had expired before is not late.
     began_at_ms: u64,
     lag_max_ms: u64,
 }
@@ -125,6 +126,11 @@ impl Expiry {
         self.lag_max_ms
     }
 
+    /// Adds an entry that comes up as soon as somebody knows the time: for keys found in a file.
+    pub(super) fn look_soon(&mut self, hash: KeyHash) {
+        self.wheel.insert_due(hash);
+    }
+
     fn is_littered(&self, volatile_count: u64) -> bool {
         self.wheel.entry_count() > 2 * volatile_count + EXPIRY_LITTER_COUNT
     }
@@ -134,6 +140,9 @@ impl Shard {
     /// Removes keys that have expired by `now_ms`; looks at up to about `key_count`. True when more
     /// wait to be looked at.
     pub fn expire_due(&mut self, now_ms: u64, key_count: usize) -> bool {
+        if self.expiry.began_at_ms == 0 {
+            self.expiry.began_at_ms = now_ms;
+        }
         let mut left_count = key_count;
         loop {
             let mut batch = [KeyHash::from_bits(0); BATCH_COUNT];
@@ -177,38 +186,31 @@ impl Shard {
         hash: KeyHash,
         expires_at_ms: u64,
         now_ms: u64,
+        purpose: Purpose,
     ) -> Result<(), OutOfMemory> {
-        if !self.expiry.wheel.make_room() {
-            self.with_room(|shard| shard.expiry.wheel.make_room().then_some(()))?;
+        let has_room = |shard: &mut Self| match purpose {
+            Purpose::Write => shard.expiry.wheel.make_room(),
+            _ => shard.expiry.wheel.make_room_of_reserve(),
+        };
+        if !has_room(self) {
+            self.with_room(|shard| has_room(shard).then_some(()))?;
         }
-        self.arm_beyond_budget(place, hash, expires_at_ms, now_ms);
-        Ok(())
-    }
-
-    /// As [`arm`](Self::arm), also when the entry does not fit into the budget.
-    pub(super) fn arm_beyond_budget(
-        &mut self,
-        place: Place,
-        hash: KeyHash,
-        expires_at_ms: u64,
-        now_ms: u64,
-    ) {
         let slot = self.table.slot(place);
         if !slot.is_empty()
             && let Some(before_ms) = self.log.record(slot.location()).expires_at_ms()
             && tick_of(before_ms) <= tick_of(expires_at_ms)
         {
-            return;
+            return Ok(());
         }
         let expiry = &mut self.expiry;
         if expiry.wheel.entry_count() == 0 {
             expiry.wheel.set_position(tick_at(now_ms));
-            expiry.began_at_ms = now_ms;
         }
         expiry.wheel.insert(hash, tick_of(expires_at_ms));
         if expiry.sweep.is_some() || expiry.is_littered(self.volatile_count) {
             self.pay_for_entry(now_ms);
         }
+        Ok(())
     }
 
     #[cold]

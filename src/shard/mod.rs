@@ -298,7 +298,7 @@ impl Shard {
         let shape = shape_of(key, value.len(), attributes);
         let place = self.place_for(key)?;
         if let Some(expires_at_ms) = attributes.expires_at_ms {
-            self.arm(place, key.hash(), expires_at_ms, now_ms)?;
+            self.arm(place, key.hash(), expires_at_ms, now_ms, Purpose::Write)?;
         }
         let space = self.reserve(shape, Purpose::Write)?;
         copy(
@@ -326,7 +326,7 @@ impl Shard {
             return Ok(false);
         };
         if let Some(expires_at_ms) = expires_at_ms {
-            self.arm_beyond_budget(place, key.hash(), expires_at_ms, now_ms);
+            self.arm(place, key.hash(), expires_at_ms, now_ms, Purpose::Bound)?;
         }
         let record = self.log.record(self.table.slot(place).location());
         let was_volatile = record.expires_at_ms().is_some();

@@ -96,7 +96,7 @@ impl Shard {
         shape.kind = Kind::LARGE_STRING;
         let place = self.place_for(key)?;
         if let Some(expires_at_ms) = attributes.expires_at_ms {
-            self.arm(place, key.hash(), expires_at_ms, now_ms)?;
+            self.arm(place, key.hash(), expires_at_ms, now_ms, Purpose::Write)?;
         }
         let space = self.reserve(shape, Purpose::Write)?;
         let reference = self.large.reference(run).to_bytes();

@@ -9,7 +9,8 @@
 //! that becomes empty is free at once; of the pages with a free chunk the first is used first, so
 //! that later ones run empty and go back.
 //!
-//! Pages come from the allocator but count against the region's budget.
+//! Pages come from the allocator but count against the region's budget. One is paid for ahead, for
+//! those who must not fail for want of memory.
 //!
 //! Not here: what the hashes are for (`wheel`).
 
@@ -28,6 +29,8 @@ pub(super) struct Lists {
     /// Bit n: page n has a free chunk.
     open: Vec<u64>,
     page_count: u64,
+    /// Whether a page is paid for that is not there yet.
+    has_reserve: bool,
     /// Pages of lists that were all given up, to be freed a few at a time.
     retired: Vec<Page>,
 }
@@ -69,8 +72,9 @@ impl List {
 }
 
 impl Lists {
-    pub(super) const fn new(region: Arc<Region>) -> Self {
+    pub(super) fn new(region: Arc<Region>) -> Self {
         Self {
+            has_reserve: region.charge(EXPIRY_PAGE_LEN_BYTES as u64),
             region,
             pages: Vec::new(),
             open: Vec::new(),
@@ -79,8 +83,8 @@ impl Lists {
         }
     }
 
-    /// Adds a hash. Should no chunk be free, the budget is passed by a page: see
-    /// [`make_room`](Self::make_room).
+    /// Adds a hash. Should no chunk be free, the reserve is used, else the budget is passed by a page:
+    /// see [`make_room`](Self::make_room).
     #[inline]
     pub(super) fn push(&mut self, list: &mut List, hash: KeyHash) {
         if list.is_empty() || self.chunk(list.0).len as usize == CHUNK_HASH_COUNT {
@@ -114,25 +118,35 @@ impl Lists {
         self.open.iter().any(|&word| word != 0) || self.add_page_in_budget()
     }
 
+    /// As [`make_room`](Self::make_room), with the reserve.
+    #[inline]
+    pub(super) fn make_room_of_reserve(&mut self) -> bool {
+        self.has_reserve || self.make_room()
+    }
+
     /// Gives every list up. Who held one must forget it.
     pub(super) fn clear(&mut self) {
         self.retired.extend(self.pages.drain(..).flatten());
         self.open.clear();
     }
 
-    /// Frees a few pages of lists that were given up; true when there are more.
+    /// Frees a few pages of lists that were given up; true when there are more. Pays for the reserve
+    /// if it was used.
     pub(super) fn free_retired(&mut self) -> bool {
         for _ in 0..RETIRED_STEP_COUNT {
             if self.retired.pop().is_some() {
                 self.discount_page();
             }
         }
+        if !self.has_reserve {
+            self.has_reserve = self.region.charge(EXPIRY_PAGE_LEN_BYTES as u64);
+        }
         !self.retired.is_empty()
     }
 
-    /// Bytes of pages, those included that are to be freed.
+    /// Bytes of pages, those included that are to be freed, and of the reserve.
     pub(super) const fn len_bytes(&self) -> u64 {
-        self.page_count * EXPIRY_PAGE_LEN_BYTES as u64
+        (self.page_count + self.has_reserve as u64) * EXPIRY_PAGE_LEN_BYTES as u64
     }
 
     #[cold]
@@ -163,7 +177,9 @@ impl Lists {
     #[cold]
     fn begin_chunk(&mut self, list: &mut List) {
         let number = self.first_open().unwrap_or_else(|| {
-            self.region.overdraw(EXPIRY_PAGE_LEN_BYTES as u64);
+            if !std::mem::take(&mut self.has_reserve) {
+                self.region.overdraw(EXPIRY_PAGE_LEN_BYTES as u64);
+            }
             self.add_page()
         });
         let page = self.pages[number].as_mut().expect("an open page is there");
@@ -235,9 +251,7 @@ impl Lists {
 
 impl Drop for Lists {
     fn drop(&mut self) {
-        while self.page_count > 0 {
-            self.discount_page();
-        }
+        self.region.refund(self.len_bytes());
     }
 }
 
@@ -341,12 +355,12 @@ mod tests {
         let mut pile = List::EMPTY;
         lists.push(&mut pile, KeyHash::from_bits(7));
         while lists.free_retired() {}
-        assert_eq!(lists.len_bytes(), EXPIRY_PAGE_LEN_BYTES as u64);
+        assert_eq!(lists.len_bytes(), 2 * EXPIRY_PAGE_LEN_BYTES as u64);
         assert_eq!(lists.pop(&mut pile), Some(KeyHash::from_bits(7)));
     }
 
     #[test]
-    fn a_push_that_was_not_prepared_passes_the_budget_by_a_page() {
+    fn a_push_beyond_the_reserve_passes_the_budget_by_a_page() {
         let mut lists = lists(MIB);
         let mut pile = List::EMPTY;
         let mut count = 0;
@@ -355,10 +369,12 @@ mod tests {
             count += 1;
         }
         assert_eq!(lists.region.used_bytes(), MIB as u64);
-        // What is left of the last chunk needs no page.
-        for number in 0..CHUNK_HASH_COUNT as u64 {
-            lists.push(&mut pile, KeyHash::from_bits(count + number));
+        // What is left of the last chunk needs no page, and then there is the reserve.
+        for _ in 1..CHUNK_HASH_COUNT as u64 + HASHES_PER_PAGE {
+            lists.push(&mut pile, KeyHash::from_bits(0));
         }
+        assert_eq!(lists.region.used_bytes(), MIB as u64);
+        lists.push(&mut pile, KeyHash::from_bits(0));
         assert_eq!(
             lists.region.used_bytes(),
             (MIB + EXPIRY_PAGE_LEN_BYTES) as u64

@@ -97,11 +97,21 @@ impl Wheel {
         self.entry_count += 1;
     }
 
+    /// Adds an entry that has come up.
+    pub(super) fn insert_due(&mut self, hash: KeyHash) {
+        self.lists.push(&mut self.due, hash);
+        self.entry_count += 1;
+    }
+
     /// The next entry that has come up by the tick `now`.
     #[inline]
     pub(super) fn take_due(&mut self, now: u64) -> Option<KeyHash> {
         if self.due.is_empty() && !self.advance(now) {
             return None;
+        }
+        if self.next == u64::MAX {
+            // Nothing is in the slots that could be passed over.
+            self.position = self.position.max(now);
         }
         self.entry_count -= 1;
         self.lists.pop(&mut self.due)
@@ -134,6 +144,12 @@ impl Wheel {
     #[inline]
     pub(super) fn make_room(&mut self) -> bool {
         self.lists.make_room()
+    }
+
+    /// As [`make_room`](Self::make_room), with what is kept for those who must not fail.
+    #[inline]
+    pub(super) fn make_room_of_reserve(&mut self) -> bool {
+        self.lists.make_room_of_reserve()
     }
 
     /// Forgets every entry.

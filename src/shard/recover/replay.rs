@@ -277,7 +277,9 @@ impl<'a> Replay<'a> {
 
     fn put(&mut self, met: &Met) -> Result<(), OutOfMemory> {
         let slot = Slot::new(met.hash.tag(), met.location);
+        let mut was_volatile = false;
         if let Some((location, place)) = self.find(met) {
+            was_volatile = self.shard.log.record(location).expires_at_ms().is_some();
             self.shard.table.replace(place, slot);
             self.bury(location);
         } else {
@@ -286,7 +288,11 @@ impl<'a> Replay<'a> {
             self.shard.key_count += 1;
         }
         let record = self.shard.log.record(met.location);
-        self.shard.volatile_count += u64::from(record.expires_at_ms().is_some());
+        let is_volatile = record.expires_at_ms().is_some();
+        self.shard.volatile_count += u64::from(is_volatile);
+        if is_volatile && !was_volatile {
+            self.shard.expiry.look_soon(met.hash);
+        }
         if met.shape.kind == Kind::LARGE_STRING
             && let Some(reference) = RunReference::from_bytes(record.value())
         {
