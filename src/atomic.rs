@@ -13,6 +13,8 @@
 pub use loom::sync::atomic::{
     AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
 };
+/// A byte that is mapped memory. The models keep none.
+pub use std::sync::atomic::AtomicU8;
 #[cfg(not(loom))]
 pub use std::sync::atomic::{
     AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
@@ -40,6 +42,17 @@ pub unsafe fn word_at<'a>(address: *mut u64) -> &'a MappedWord {
     #[cfg(not(loom))]
     // SAFETY: the caller's duties are those of `from_ptr`.
     return unsafe { MappedWord::from_ptr(address) };
+}
+
+/// The shared byte at `address`.
+///
+/// # Safety
+/// 1. `address` is valid for reads and writes as long as `'a`;
+/// 2. while the reference lives, no one writes the byte except through such references.
+#[inline]
+pub unsafe fn byte_at<'a>(address: *mut u8) -> &'a AtomicU8 {
+    // SAFETY: the caller's duties are those of `from_ptr`.
+    unsafe { AtomicU8::from_ptr(address) }
 }
 
 /// Tells the model checker that plain bytes which another core may write are read; else nothing.

@@ -127,6 +127,17 @@ pub const BACKGROUND_EXPIRY_COUNT: usize = 2048;
 pub const EXPIRY_PATIENCE_MS: u64 = 2 * EXPIRY_TICK_MS;
 /// Keys that a turn looks at when background work does not keep up: about 0.05 ms.
 pub const TURN_EXPIRY_COUNT: usize = 256;
+/// Blocks for each shard that stay free while keys are evicted, so that writes need not wait.
+pub const EVICTION_HEADROOM_BLOCKS: u64 = 4;
+/// Part of `maxmemory` that stays free at most for that.
+pub const EVICTION_HEADROOM_DIVISOR: u64 = 32;
+/// Part of the live bytes that is dead while keys are evicted: compaction then finds blocks with much
+/// dead in them, and few bytes hold nothing.
+pub const EVICTED_DIVISOR: u64 = 12;
+/// Part of the log that is young: unused keys in it are evicted first.
+pub const YOUNG_DIVISOR: u64 = 10;
+/// Blocks one write may compact that evicts for its memory.
+pub const EVICTING_COMPACTION_BLOCKS_MAX: usize = 16 * 1024;
 /// Shards at most: what a SCAN cursor and a batch's source field can name.
 pub const SHARD_COUNT_MAX: usize = 1024;
 

@@ -75,6 +75,7 @@ const UNSAFE_FENCE: &[&str] = &[
     "src/lane/fragment.rs",
     "src/lane/ring.rs",
     "src/region/mod.rs",
+    "src/region/uses.rs",
     "src/server/crash.rs",
     "src/server/probe.rs",
     "src/server/readiness.rs",

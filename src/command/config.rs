@@ -160,7 +160,9 @@ fn refuse(name: &str, reason: &str) -> Vec<u8> {
 
 fn reset_stat(context: &mut Context<'_>, _: Args<'_>, reply: &mut Reply<'_>) -> Status {
     context.core.stats.reset();
-    context.core.expired_count_at_reset = context.shard.stats().expired_count;
+    let shard = context.shard.stats();
+    context.core.expired_count_at_reset = shard.expired_count;
+    context.core.evicted_count_at_reset = shard.evicted_count;
     reply.ok();
     Status::Done
 }

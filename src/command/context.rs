@@ -14,7 +14,7 @@ use crate::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use crate::metrics::CoreStats;
 use crate::region::Hold;
 use crate::resp::Protocol;
-use crate::shard::{Probe, Shard};
+use crate::shard::{Eviction, Probe, Shard};
 
 use super::Row;
 use super::persistence::{Loading, Saving};
@@ -103,6 +103,8 @@ pub struct Core {
     pub stats: CoreStats,
     /// Keys that the shard had seen expire when the counts last began anew: it counts on.
     pub expired_count_at_reset: u64,
+    /// The same of keys that were evicted.
+    pub evicted_count_at_reset: u64,
     /// What does not change while the process runs.
     pub facts: Arc<Facts>,
     /// The few words all cores share.
@@ -129,6 +131,7 @@ impl Core {
             clients: Clients::default(),
             stats: CoreStats::default(),
             expired_count_at_reset: 0,
+            evicted_count_at_reset: 0,
             facts,
             is_loading: shared.loading.is_under_way(),
             shared,
@@ -150,6 +153,14 @@ impl Core {
     pub fn configure(&self, shard: &mut Shard) {
         let slack_percent = u32::try_from(self.settings.log_slack_percent);
         shard.set_slack_percent(slack_percent.expect("the setting has its bounds"));
+        shard.set_eviction(match self.settings.maxmemory_policy.as_str() {
+            "allkeys-lru" | "allkeys-lfu" => Eviction::Any { by_use: true },
+            "allkeys-random" => Eviction::Any { by_use: false },
+            "volatile-lru" | "volatile-lfu" => Eviction::Volatile { by_use: true },
+            "volatile-random" => Eviction::Volatile { by_use: false },
+            "volatile-ttl" => Eviction::SoonestToExpire,
+            _ => Eviction::Never,
+        });
     }
 }
 

@@ -39,6 +39,7 @@ impl Figures {
     fn of(context: &Context<'_>) -> Self {
         let mut shard = context.shard.stats();
         shard.expired_count -= context.core.expired_count_at_reset;
+        shard.evicted_count -= context.core.evicted_count_at_reset;
         let now_ms = context.now.ms();
         let due_ms = context.shard.next_expiry_ms().unwrap_or(now_ms);
         Self {
@@ -287,8 +288,8 @@ fn parts_of_used(
     used_bytes: u64,
     block_len_bytes: u64,
 ) -> [(&'static str, u64); 5] {
-    let log_bytes = (shards.log_block_count + shards.log_reserve_block_count) * block_len_bytes;
-    let held_bytes = shards.index_bytes + log_bytes + shards.large_bytes + shards.expiry_bytes;
+    let log_bytes = shards.log_bytes(block_len_bytes);
+    let held_bytes = shards.held_bytes(block_len_bytes);
     [
         ("used_memory_index", shards.index_bytes),
         ("used_memory_log", log_bytes),
@@ -330,7 +331,7 @@ fn stats(report: &Report<'_>, out: &mut String) {
     line(out, "expired_keys", report.all.shard.expired_count);
     line(out, "expiry_lag_ms", report.all.expiry_lag_ms);
     line(out, "expiry_lag_max_ms", report.all.shard.expiry_lag_max_ms);
-    line(out, "evicted_keys", 0);
+    line(out, "evicted_keys", report.all.shard.evicted_count);
     line(out, "keyspace_hits", stats.keyspace_hits);
     line(out, "keyspace_misses", stats.keyspace_misses);
     line(out, "pubsub_channels", 0);

@@ -281,6 +281,18 @@ const fn constant(
     }
 }
 
+/// Redis's names; what they mean here is told where they are taken (`Core::configure`).
+const EVICTION_POLICIES: &[&str] = &[
+    "noeviction",
+    "allkeys-lru",
+    "allkeys-lfu",
+    "allkeys-random",
+    "volatile-lru",
+    "volatile-lfu",
+    "volatile-random",
+    "volatile-ttl",
+];
+
 /// Every setting, by name.
 pub const SETTINGS: &[Setting] = &[
     setting(
@@ -438,9 +450,9 @@ pub const SETTINGS: &[Setting] = &[
         "noeviction",
         Field::Choice {
             lens: lens!(maxmemory_policy),
-            choices: &["noeviction"],
+            choices: EVICTION_POLICIES,
         },
-        "what to do at maxmemory; only noeviction (refuse writes) for now",
+        "what to do at maxmemory: refuse writes, or evict which keys",
     )
     .live(),
     setting(

@@ -68,8 +68,8 @@ fn values_out_of_range_are_refused_with_the_range() {
         ),
         (
             "maxmemory-policy",
-            "allkeys-lru",
-            "maxmemory-policy: 'allkeys-lru' is none of: noeviction",
+            "allkeys",
+            "maxmemory-policy: 'allkeys' is none of: noeviction, allkeys-lru, ",
         ),
         (
             "unixsocketperm",

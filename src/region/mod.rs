@@ -46,6 +46,7 @@ mod loom_tests;
 mod plan;
 mod rounds;
 mod superblock;
+mod uses;
 
 use std::fs::File;
 use std::io;
@@ -61,6 +62,7 @@ use self::blocks::FreeLists;
 use self::durable::Durable;
 use self::file::entry_offset;
 use self::plan::Plan;
+use uses::Uses;
 
 pub use self::backup::{Draft, Hold, Original};
 pub use self::census::{BadEntry, FoundBlock};
@@ -94,6 +96,7 @@ pub struct Region {
     maxmemory_bytes: AtomicU64,
     epochs: Epochs,
     doors: Box<[CachePadded<Door>]>,
+    uses: Uses,
     rounds: Rounds,
     /// What there is of it with a file.
     durable: Option<Durable>,
@@ -126,6 +129,8 @@ pub struct Door {
     pub directory: AtomicU64,
     /// Odd while a command that changes several slots publishes them.
     pub sequence: AtomicU64,
+    /// About how many bytes of the budget the shard holds: who holds most evicts first.
+    pub held_bytes: AtomicU64,
 }
 
 impl Region {
@@ -166,6 +171,7 @@ impl Region {
             doors: (0..options.shard_count)
                 .map(|_| CachePadded(Door::default()))
                 .collect(),
+            uses: Uses::default(),
             rounds: Rounds::new(options.shard_count, is_for_file),
             hold_count: AtomicU64::new(0),
             durable: None,
@@ -306,6 +312,13 @@ impl Region {
             self.plan.large_start() + shard as u64 * self.plan.slice_len_bytes,
             self.plan.slice_len_bytes,
         )
+    }
+
+    /// About how many bytes the shard holds that holds most.
+    #[must_use]
+    pub fn held_bytes_max(&self) -> u64 {
+        let held_bytes = |door: &CachePadded<Door>| door.0.held_bytes.load(Ordering::Relaxed);
+        self.doors.iter().map(held_bytes).max().unwrap_or(0)
     }
 
     /// The epochs of the cores that read this region.

@@ -38,13 +38,13 @@ pub(super) struct Compaction {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Victim {
-    block: BlockIndex,
+pub(super) struct Victim {
+    pub(super) block: BlockIndex,
     /// What of it emptying it is worth at least, in 32nds.
     worth_min: u64,
     /// Of the next record to look at, and of the end of the last.
-    next: u64,
-    end: u64,
+    pub(super) next: u64,
+    pub(super) end: u64,
 }
 
 /// What a step may cost: the bytes it walks over, and an estimate of its time.
@@ -56,16 +56,16 @@ struct Budget {
 
 /// A record met on the walk.
 #[derive(Clone, Copy)]
-struct Met {
-    location: Location,
-    shape: Shape,
-    hash: KeyHash,
+pub(super) struct Met {
+    pub(super) location: Location,
+    pub(super) shape: Shape,
+    pub(super) hash: KeyHash,
 }
 
 /// Records whose buckets are fetched together.
-const BATCH_COUNT: usize = 16;
+pub(super) const BATCH_COUNT: usize = 16;
 /// Estimate of one live record's hash, lookup and accounting, its bucket prefetched.
-const RECORD_NS: u64 = 60;
+pub(super) const RECORD_NS: u64 = 60;
 /// Estimate of passing over dead records: bytes in a nanosecond.
 const PASSED_BYTES_PER_NS: u64 = 8;
 /// Estimate of copying: bytes in a nanosecond.
@@ -74,6 +74,18 @@ const COPY_BYTES_PER_NS: u64 = 4;
 const SWEPT_WORTH: u64 = 32 / GRAVES_DIVISOR;
 /// A block of which less than this many 32nds are dead is not worth copying.
 const CLASS_MIN: usize = 1;
+
+impl Victim {
+    /// A block from the record at `next` to the end of the last.
+    pub(super) const fn new(block: BlockIndex, next: u64, end: u64) -> Self {
+        Self {
+            block,
+            worth_min: 1,
+            next,
+            end,
+        }
+    }
+}
 
 impl Compaction {
     pub(super) const fn new(slack_percent: u32) -> Self {
@@ -134,6 +146,7 @@ impl Shard {
         if self.limbo.stored_len() > 0 {
             self.ask_for_a_round();
         }
+        self.evict_ahead(debt_bytes * 5 / 4, COMPACTION_STEP_NS_MAX);
         if !self.should_compact() || !self.has_victim() {
             return;
         }
@@ -188,9 +201,13 @@ impl Shard {
         let block_bytes = self.region.block_len_bytes() * LOG_SLACK_BLOCKS;
         let tolerated_bytes =
             live_bytes / 100 * u64::from(self.compaction.slack_percent) + block_bytes;
-        self.log.dead_bytes() > tolerated_bytes
+        let is_much_dead = self.log.dead_bytes() > tolerated_bytes
             || self.is_sweeping()
-            || self.is_compacting_all()
+            || self.is_compacting_all();
+        if self.is_evicting() {
+            return is_much_dead || self.is_short_of_memory() && self.has_enough_dead();
+        }
+        is_much_dead
             || self.region.available_bytes() < block_bytes * self.region.shard_count() as u64
     }
 
@@ -260,7 +277,7 @@ impl Shard {
 
     /// Walks on until `batch` is full of live records, the block ends, or enough was walked over;
     /// begins to fetch their buckets. Returns where it stopped.
-    fn meet(&self, victim: Victim, walk_bytes: u64, batch: &mut [Option<Met>]) -> u64 {
+    pub(super) fn meet(&self, victim: Victim, walk_bytes: u64, batch: &mut [Option<Met>]) -> u64 {
         let mut next = victim.next;
         let end = victim.end.min(next.saturating_add(walk_bytes));
         let mut room = batch.iter_mut();

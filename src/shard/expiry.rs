@@ -131,6 +131,21 @@ impl Expiry {
         self.wheel.insert_due(hash);
     }
 
+    /// Takes an entry of what comes up first, for eviction.
+    pub(super) fn take_soonest(&mut self) -> Option<KeyHash> {
+        self.wheel.take_soonest()
+    }
+
+    /// Whether a key comes up with what was taken last.
+    pub(super) const fn is_soonest(&self, expires_at_ms: u64) -> bool {
+        tick_of(expires_at_ms) <= self.wheel.due_until()
+    }
+
+    /// Puts an entry where it belongs.
+    pub(super) fn put_back(&mut self, hash: KeyHash, expires_at_ms: u64) {
+        self.wheel.insert(hash, tick_of(expires_at_ms));
+    }
+
     fn is_littered(&self, volatile_count: u64) -> bool {
         self.wheel.entry_count() > 2 * volatile_count + EXPIRY_LITTER_COUNT
     }

@@ -27,6 +27,7 @@
 
 #![expect(unsafe_code, reason = "records are bytes of blocks that this log owns")]
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::atomic::note_write;
@@ -64,6 +65,9 @@ pub(super) struct Log {
     reserve: Vec<BlockIndex>,
     /// Of retired blocks, for the next ones.
     spare_marks: Vec<Marks>,
+    /// Blocks with records in the order they were begun, by how many had been.
+    order: BTreeMap<u64, BlockIndex>,
+    begun_count: u64,
     /// Blocks with records, the active one included.
     block_count: u64,
     live_bytes: u64,
@@ -106,6 +110,8 @@ struct BlockState {
     previous: Link,
     next: Link,
     is_sealed: bool,
+    /// Where it is in the order of all blocks.
+    number: u64,
     /// Whether it holds members of transactions.
     has_members: bool,
 }
@@ -153,6 +159,8 @@ impl Log {
             write_end: 0,
             reserve,
             spare_marks: Vec::with_capacity(SPARE_MARKS_COUNT_MAX),
+            order: BTreeMap::new(),
+            begun_count: 0,
             block_count: 0,
             live_bytes: 0,
             dead_bytes: 0,
@@ -316,6 +324,9 @@ impl Log {
     /// Where the records of a block begin and end.
     pub(super) fn extent_of(&self, block: BlockIndex) -> (u64, u64) {
         let start = self.region.block_start(block);
+        if self.active == Some(block) {
+            return (start, self.tail);
+        }
         (
             start,
             start + u64::from(self.blocks[block.get()].used_bytes),
@@ -340,6 +351,7 @@ impl Log {
     pub(super) fn retire(&mut self, block: BlockIndex) {
         debug_assert!(self.is_dead(block));
         let state = std::mem::take(&mut self.blocks[block.get()]);
+        self.order.remove(&state.number);
         self.dead_bytes -= u64::from(state.dead_bytes);
         self.block_count -= 1;
         if self.spare_marks.len() < SPARE_MARKS_COUNT_MAX {
@@ -396,6 +408,7 @@ impl Log {
         }
         (self.tail, self.end, self.write_end, self.block_count) = (0, 0, 0, 0);
         (self.live_bytes, self.dead_bytes) = (0, 0);
+        self.order.clear();
         self.block_at(chain)
     }
 
@@ -404,6 +417,22 @@ impl Log {
         let state = std::mem::take(&mut self.blocks[first.get()]);
         self.recycle(first);
         self.block_at(state.next)
+    }
+
+    /// The block begun first after `number`, and its number.
+    pub(super) fn block_after(&self, number: u64) -> Option<(u64, BlockIndex)> {
+        let (&number, &block) = self.order.range(number + 1..).next()?;
+        Some((number, block))
+    }
+
+    /// The block that was begun as `number`, if it is still there.
+    pub(super) fn block_begun_as(&self, number: u64) -> Option<BlockIndex> {
+        self.order.get(&number).copied()
+    }
+
+    /// Whether at least `count` blocks were begun after `number`.
+    pub(super) fn is_followed_by(&self, number: u64, count: usize) -> bool {
+        self.order.range(number + 1..).take(count).count() == count
     }
 
     /// Bytes of live records.
@@ -491,6 +520,9 @@ impl Log {
             .pop()
             .unwrap_or_else(|| Marks::new(u32_of(self.region.block_len_bytes()) as usize));
         self.block_count += 1;
+        self.begun_count += 1;
+        self.blocks[block.get()].number = self.begun_count;
+        self.order.insert(self.begun_count, block);
     }
 
     /// Makes a full block one that compaction may choose, at once or when its members are settled.

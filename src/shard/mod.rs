@@ -29,6 +29,7 @@ mod ahead;
 mod change;
 mod compact;
 mod durable;
+mod evict;
 mod expiry;
 mod extents;
 mod large;
@@ -51,6 +52,7 @@ mod stream;
 mod table;
 
 pub use ahead::Ahead;
+pub use evict::Eviction;
 pub use large::Pinned;
 pub use reader::{Reader, Unsure};
 pub use recover::{Damage, Mode, Progress, RecoverError, Report, recover};
@@ -58,6 +60,7 @@ pub use stats::Stats;
 pub use table::Probe;
 
 use compact::Compaction;
+use evict::Evictor;
 use expiry::Expiry;
 use large::Large;
 use limbo::{Limbo, Retired};
@@ -65,7 +68,7 @@ use log::{Log, Purpose, Reserved};
 use record::{Kind, Record, Shape, copy};
 use slot::{Location, Slot};
 use stage::Staged;
-use table::{Place, SplitError, Table};
+use table::{Mark, Place, SplitError, Table};
 
 /// The keys of one core.
 ///
@@ -90,6 +93,7 @@ pub struct Shard {
     limbo: Limbo,
     compaction: Compaction,
     expiry: Expiry,
+    evictor: Evictor,
     staged: Vec<Staged>,
     publish_depth: u32,
     /// Values from this length become large ones.
@@ -246,6 +250,7 @@ impl Shard {
             limbo: Limbo::default(),
             compaction: Compaction::new(LOG_SLACK_PERCENT_DEFAULT),
             expiry: Expiry::new(Arc::clone(&region)),
+            evictor: Evictor::default(),
             staged: Vec::new(),
             publish_depth: 0,
             large_len_bytes_min: LARGE_VALUE_LEN_BYTES_MIN.min(record_len_bytes_max),
@@ -277,6 +282,7 @@ impl Shard {
             self.expire(place);
             return None;
         }
+        self.table.touch(place);
         Some(self.value_of(self.log.record(slot.location())))
     }
 
@@ -428,6 +434,7 @@ impl Shard {
             key_count: self.key_count,
             volatile_key_count: self.volatile_count,
             expired_count: self.expired_count,
+            evicted_count: self.evictor.evicted_count,
             segment_count: self.table.segment_count,
             split_count: self.table.split_count,
             merge_count: self.table.merge_count,
@@ -459,6 +466,7 @@ impl Shard {
 
     /// The place of a key that is there and whose time has not come.
     fn find_place(&mut self, key: Key<'_>, now_ms: u64) -> Option<Place> {
+        self.spare(key);
         let (place, slot) = self.lookup(key)?;
         if self.log.record(slot.location()).is_expired(now_ms) {
             self.expire(place);
@@ -483,6 +491,7 @@ impl Shard {
     /// The slot of a key, or an empty one for it. Stays valid until the table splits.
     #[inline]
     fn place_for(&mut self, key: Key<'_>) -> Result<Place, OutOfMemory> {
+        self.spare(key);
         if let Some((place, _)) = self.lookup(key) {
             return Ok(place);
         }
@@ -564,10 +573,12 @@ impl Shard {
         let slot = Slot::new(hash.tag(), location);
         if old.is_empty() {
             self.table.insert(place, slot);
+            self.table.set_mark(place, Mark::FRESH);
             self.key_count += 1;
             return Written::Fresh;
         }
         self.table.replace(place, slot);
+        self.table.touch(place);
         let was_expired = self.log.record(old.location()).is_expired(now_ms);
         self.give_up_value(old.location());
         self.bury(old.location());

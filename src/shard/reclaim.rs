@@ -8,7 +8,8 @@
 
 use crate::atomic::note_write;
 use crate::limits::{
-    BUCKET_SLOT_COUNT, EMERGENCY_COMPACTION_BLOCKS_MAX, LARGE_STEP_LEN_BYTES, SEGMENT_SLOT_COUNT,
+    BUCKET_SLOT_COUNT, COMPACTION_STEP_NS_MAX, EMERGENCY_COMPACTION_BLOCKS_MAX,
+    EVICTING_COMPACTION_BLOCKS_MAX, LARGE_STEP_LEN_BYTES, SEGMENT_SLOT_COUNT,
 };
 
 use super::{OutOfMemory, Retired, Shard};
@@ -35,6 +36,7 @@ impl Shard {
         }
         self.sweep();
         self.log.refill_reserve();
+        self.evict_ahead(left_bytes, COMPACTION_STEP_NS_MAX);
         let is_compacting = self.compact_in_background(left_bytes);
         let is_merging = self.merge_step();
         self.limbo.len() > 0 || self.large.is_sweeping() || is_compacting || is_merging
@@ -63,13 +65,16 @@ impl Shard {
         }
         self.emergency_count += 1;
         let mut compacted_count = 0;
+        let mut compacted_count_max = EMERGENCY_COMPACTION_BLOCKS_MAX;
         let mut wait_count = 0;
         loop {
             if self.free_step(LARGE_STEP_LEN_BYTES).is_some() || self.sweep() {
                 if let Some(done) = attempt(self) {
                     return Ok(done);
                 }
-            } else if compacted_count < EMERGENCY_COMPACTION_BLOCKS_MAX && self.compact_block() {
+            } else if self.evict_for_room() {
+                compacted_count_max = EVICTING_COMPACTION_BLOCKS_MAX;
+            } else if compacted_count < compacted_count_max && self.compact_block() {
                 compacted_count += 1;
             } else if self.is_owed() && wait_count < WAIT_COUNT_MAX {
                 // Another core is in the middle of a turn, which is short. It may be waiting for
@@ -87,6 +92,13 @@ impl Shard {
                 return Err(OutOfMemory::of(&self.region));
             }
         }
+    }
+
+    /// Evicts about a block's worth, unless compaction has enough to do; false: do something else.
+    fn evict_for_room(&mut self) -> bool {
+        self.is_evicting()
+            && !self.has_enough_dead()
+            && self.evict(self.region.block_len_bytes(), u64::MAX)
     }
 
     /// Whether memory will come back without anything being done here.

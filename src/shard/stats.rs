@@ -34,6 +34,20 @@ macro_rules! stats {
     };
 }
 
+impl Stats {
+    /// Bytes of the budget that is in use here, about.
+    #[must_use]
+    pub const fn held_bytes(&self, block_len_bytes: u64) -> u64 {
+        self.log_bytes(block_len_bytes) + self.index_bytes + self.large_bytes + self.expiry_bytes
+    }
+
+    /// Bytes of the log's blocks.
+    #[must_use]
+    pub const fn log_bytes(&self, block_len_bytes: u64) -> u64 {
+        (self.log_block_count + self.log_reserve_block_count) * block_len_bytes
+    }
+}
+
 /// How numbers of several shards become one: most add up.
 const fn sum(one: u64, other: u64) -> u64 {
     one + other
@@ -51,6 +65,8 @@ stats! {
     volatile_key_count: sum;
     /// Keys removed because their time had come.
     expired_count: sum;
+    /// Keys removed because memory was short.
+    evicted_count: sum;
     /// Segments of the table, those included that wait for readers.
     segment_count: sum;
     /// Segments split since start.

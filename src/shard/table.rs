@@ -40,9 +40,11 @@ use crate::region::{BlockIndex, Region};
 use super::limbo::{Limbo, Retired};
 use super::slot::{Bucket, Location, Slot, slot_matches, tag_matches};
 
+mod mark;
 mod split;
 mod view;
 
+pub(super) use mark::Mark;
 pub(super) use split::SplitError;
 pub(super) use view::View;
 
@@ -100,6 +102,8 @@ struct IndexBlock {
     block: BlockIndex,
     /// Bit i: segment i of the block is free.
     free: u32,
+    /// Whether the budget counts the block's use marks.
+    is_marked: bool,
 }
 
 impl Probe {

@@ -107,7 +107,9 @@ fn set_changes_nothing_if_one_value_is_wrong() {
     let no_integer = "argument couldn't be parsed into an integer";
     let no_memory_value = "argument must be a memory value";
     let no_bool = "argument must be 'yes' or 'no'";
-    let no_policy = "argument(s) must be one of the following: noeviction";
+    let no_policy = "argument(s) must be one of the following: noeviction, allkeys-lru, \
+                     allkeys-lfu, allkeys-random, volatile-lru, volatile-lfu, volatile-random, \
+                     volatile-ttl";
     assert_refused(&[
         (
             "CONFIG SET timeout 5 maxclients x",
@@ -138,7 +140,7 @@ fn set_changes_nothing_if_one_value_is_wrong() {
             failed("protected-mode", no_bool),
         ),
         (
-            "CONFIG SET timeout 5 maxmemory-policy allkeys-lru",
+            "CONFIG SET timeout 5 maxmemory-policy allkeys",
             failed("maxmemory-policy", no_policy),
         ),
     ]);

@@ -38,6 +38,8 @@ pub(super) struct Wheel {
     next: u64,
     /// What has come up and was not yet looked at.
     due: List,
+    /// The last tick of the slot that was taken for it.
+    due_until: u64,
     entry_count: u64,
 }
 
@@ -73,6 +75,7 @@ impl Wheel {
             position: 0,
             next: u64::MAX,
             due: List::EMPTY,
+            due_until: 0,
             entry_count: 0,
         }
     }
@@ -113,8 +116,34 @@ impl Wheel {
             // Nothing is in the slots that could be passed over.
             self.position = self.position.max(now);
         }
+        self.pop_due()
+    }
+
+    fn pop_due(&mut self) -> Option<KeyHash> {
+        let hash = self.lists.pop(&mut self.due)?;
         self.entry_count -= 1;
-        self.lists.pop(&mut self.due)
+        Some(hash)
+    }
+
+    /// An entry of the slot that comes up first, whatever the time is. Its other entries come up with
+    /// it: early, which is harmless.
+    pub(super) fn take_soonest(&mut self) -> Option<KeyHash> {
+        if self.due.is_empty() {
+            let slots = (0..LEVEL_COUNT).filter_map(|level| {
+                let slot = self.next_filled(level)?;
+                Some((self.comes_up_at(level, slot), level, slot))
+            });
+            let (first_tick, level, slot) = slots.min()?;
+            self.due = self.empty_slot(level, slot);
+            self.due_until = first_tick + (1 << (SLOT_BITS * level)) - 1;
+            self.next = self.find_next();
+        }
+        self.pop_due()
+    }
+
+    /// The last tick of the slot from which entries were taken last.
+    pub(super) const fn due_until(&self) -> u64 {
+        self.due_until
     }
 
     /// The tick at which something comes up, or since which it waits to be taken.

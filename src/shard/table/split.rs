@@ -48,6 +48,7 @@ impl Table {
         };
         let depth = entry.depth() + 1;
         let loads = self.distribute(entry.segment(), [low, high], TAG_BITS - depth);
+        self.carry_marks(entry.segment(), [low, high]);
         let half = 1u32 << (self.depth - depth);
         for (at, segment, load) in [(first, low, loads[0]), (first + half, high, loads[1])] {
             self.loads[at as usize] = load;
@@ -176,7 +177,9 @@ impl Table {
                 self.blocks.push(IndexBlock {
                     block,
                     free: (1 << count) - 1,
+                    is_marked: false,
                 });
+                self.charge_marks();
                 self.blocks.len() - 1
             }
         };
@@ -201,6 +204,10 @@ impl Table {
         let count = self.region.block_len_bytes() / SEGMENT_LEN_BYTES as u64;
         if self.blocks[at].free == (1 << count) - 1 && self.blocks.len() > 1 {
             let block = self.blocks.swap_remove(at);
+            if block.is_marked {
+                self.region.forget_uses(block.block);
+                self.region.refund(self.region.use_marks_len_bytes());
+            }
             self.region.return_index_block(block.block);
         }
     }
@@ -223,9 +230,11 @@ impl Table {
         (index < directory.len()).then_some(index)
     }
 
-    /// Bytes of the blocks that segments are cut from.
+    /// Bytes of the blocks that segments are cut from, and of their use marks.
     pub(in super::super) fn index_len_bytes(&self) -> u64 {
+        let marked_count = self.blocks.iter().filter(|block| block.is_marked).count() as u64;
         self.blocks.len() as u64 * self.region.block_len_bytes()
+            + marked_count * self.region.use_marks_len_bytes()
     }
 
     /// Bytes of the segments themselves and of the directory.

@@ -18,7 +18,7 @@
 
 use super::{
     AtomicU64, DIRECTORY_ADDRESS_BITS, Entry, HOME_BUCKET_COUNT, Ordering, Probe,
-    SEGMENT_LEN_BYTES, bucket_offset, first_match,
+    SEGMENT_LEN_BYTES, bucket_offset, first_match, mark::touch,
 };
 use std::hint::select_unpredictable;
 
@@ -67,6 +67,7 @@ impl<'a> View<'a> {
         if let Some(location) = self.confirm(entry, probe)
             && is_key(location)
         {
+            touch(self.region, probe.offset);
             return Some(location);
         }
         self.search(entry, probe.hash, is_key)
@@ -89,12 +90,17 @@ impl<'a> View<'a> {
         entry.buckets(hash).find_map(|bucket| {
             let slots = self.bucket(entry, bucket);
             let mut matches = tag_matches(&slots, hash.tag());
-            let locations = std::iter::from_fn(|| {
-                let index = (matches != 0).then(|| matches.trailing_zeros())?;
+            while matches != 0 {
+                let index = matches.trailing_zeros();
+                let location = Slot::from_word(slots[index as usize]).location();
+                if is_key(location) {
+                    let start = bucket_offset(entry.segment(), bucket);
+                    touch(self.region, start + u64::from(index) * 8);
+                    return Some(location);
+                }
                 matches &= matches - 1;
-                Some(Slot::from_word(slots[index as usize]).location())
-            });
-            locations.into_iter().find(|&location| is_key(location))
+            }
+            None
         })
     }
 
