@@ -25,9 +25,10 @@ use std::path::PathBuf;
 use argh::FromArgs;
 
 pub(crate) use dialect::Dialect;
-pub(crate) use keys::Distribution;
+pub(crate) use keys::{Distribution, Keys, write_key};
 pub(crate) use output::{csv_header, csv_line};
 pub(crate) use pace::Arrivals;
+pub(crate) use random::Random;
 pub(crate) use run::Outcome;
 pub(crate) use tape::{Operation, TtlSeconds};
 pub(crate) use values::ValueLens;

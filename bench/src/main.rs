@@ -5,6 +5,7 @@
 //!   load and writes a record: a folder with command, versions, machine and every raw line.
 //! - `goals` measures every figure this project has promised and says where each stands.
 //! - `report` makes a record's tables and plots again.
+//! - `hits` compares how often caches of the same memory find what they are asked for.
 //! - `lsm` serves an LSM tree over Redis's protocol, for `compare`.
 //!
 //! The path of a measurement: `peers` says how each server is started, `process` starts it, `load`
@@ -16,6 +17,7 @@ mod allocations;
 mod clock;
 mod compare;
 mod goals;
+mod hits;
 mod load;
 mod lsm;
 mod machine;
@@ -44,6 +46,7 @@ enum Instrument {
     Report(report::Options),
     Goals(goals::Options),
     Lsm(lsm::Options),
+    Hits(hits::Options),
 }
 
 fn main() -> std::process::ExitCode {
@@ -54,6 +57,7 @@ fn main() -> std::process::ExitCode {
         Instrument::Report(options) => report::main(&options),
         Instrument::Goals(options) => goals::main(&options),
         Instrument::Lsm(options) => lsm::main(&options),
+        Instrument::Hits(options) => hits::main(&options),
     };
     match outcome {
         Ok(()) => std::process::ExitCode::SUCCESS,
