@@ -377,7 +377,6 @@ impl Sweep {
 }
 
 /// Of bits that choose neither the set's bucket nor its fingerprint: those of the other bucket.
-#[expect(clippy::cast_possible_truncation, reason = "less than 64")]
 const fn part_of(hash: KeyHash) -> usize {
     (hash.bits() >> 32) as usize % PART_COUNT
 }
