@@ -13,6 +13,7 @@
 //! once-a-second task is as good, so an idle core does not pay for it, and a sleep is never longer
 //! than a fraction of the silence before it. `tests/park.rs` fails without the guard.
 
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::mpsc::Sender;
 use std::task::Poll;
