@@ -107,6 +107,9 @@ struct BlockState {
     dead: Marks,
     used_bytes: u32,
     dead_bytes: u32,
+    /// Of `dead_bytes`, what was never written: the rest of a block that the last process had not
+    /// filled when it ended.
+    gap_bytes: u32,
     previous: Link,
     next: Link,
     is_sealed: bool,
@@ -344,7 +347,7 @@ impl Log {
     /// Whether no record of a block is live.
     pub(super) fn is_dead(&self, block: BlockIndex) -> bool {
         let state = &self.blocks[block.get()];
-        state.dead_bytes == state.used_bytes
+        state.dead_bytes == state.used_bytes + state.gap_bytes
     }
 
     /// Gives up a victim whose records are all dead or copied.

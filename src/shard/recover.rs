@@ -203,24 +203,6 @@ pub fn recover(
     progress: &Progress,
     mode: Mode,
 ) -> Result<(Vec<Shard>, Report), RecoverError> {
-    // A shard that was killed at its budget needs a block more to begin with, and what waited in limbo
-    // is counted again. It may: compaction brings that back, and nothing else is written meanwhile.
-    let maxmemory_bytes = region.maxmemory_bytes();
-    let is_raised = region.set_maxmemory(region.capacity_bytes()).is_ok();
-    let recovered = recover_unbounded(region, found, hasher, progress, mode);
-    if is_raised && region.set_maxmemory(maxmemory_bytes).is_err() {
-        return Err(OutOfMemory::Budget.into());
-    }
-    recovered
-}
-
-fn recover_unbounded(
-    region: &Arc<Region>,
-    found: &Found,
-    hasher: &Hasher,
-    progress: &Progress,
-    mode: Mode,
-) -> Result<(Vec<Shard>, Report), RecoverError> {
     let streams = streams_of(region, found, mode);
     let surveys = in_parallel(&streams, |stream| stream.survey(region));
     let (lost, members) = survey::incomplete(region, &streams, &surveys);
@@ -373,6 +355,10 @@ fn go_on(
     let is_same_count = logs.iter().any(|(stream, _)| stream.is_todays);
     if is_same_count {
         shards.iter_mut().try_for_each(Shard::begin_block)?;
+        // Until recovery ends the budget may be passed, and only with a reserve can keys be removed.
+        for shard in &mut *shards {
+            shard.log.refill_reserve();
+        }
     }
     let first_sequence = region.finish_recovery()?;
     if !is_same_count {

@@ -253,9 +253,15 @@ impl Log {
         self.make_space(0, Purpose::Own)
     }
 
-    /// All records of an adopted block were counted.
+    /// All records of an adopted block were counted. What it has no records in counts as dead, or each
+    /// start would leave a block that is nearly empty and never worth compacting.
     pub(in super::super) fn seal_adopted(&mut self, block: BlockIndex) {
-        self.blocks[block.get()].is_sealed = true;
+        let block_len_bytes = u32_of(self.region.block_len_bytes());
+        let state = &mut self.blocks[block.get()];
+        state.is_sealed = true;
+        state.gap_bytes = block_len_bytes - state.used_bytes;
+        state.dead_bytes += state.gap_bytes;
+        self.dead_bytes += u64::from(state.gap_bytes);
         self.link(block);
     }
 }
