@@ -27,7 +27,7 @@
 
 #![expect(unsafe_code, reason = "records are bytes of blocks that this log owns")]
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::atomic::note_write;
@@ -65,8 +65,8 @@ pub(super) struct Log {
     reserve: Vec<BlockIndex>,
     /// Of retired blocks, for the next ones.
     spare_marks: Vec<Marks>,
-    /// Blocks with records in the order they were begun, by how many had been.
-    order: BTreeMap<u64, BlockIndex>,
+    /// Blocks with records in the order they were begun, each after how many had been.
+    order: VecDeque<(u64, BlockIndex)>,
     begun_count: u64,
     /// Blocks with records, the active one included.
     block_count: u64,
@@ -162,7 +162,7 @@ impl Log {
             write_end: 0,
             reserve,
             spare_marks: Vec::with_capacity(SPARE_MARKS_COUNT_MAX),
-            order: BTreeMap::new(),
+            order: VecDeque::new(),
             begun_count: 0,
             block_count: 0,
             live_bytes: 0,
@@ -354,7 +354,8 @@ impl Log {
     pub(super) fn retire(&mut self, block: BlockIndex) {
         debug_assert!(self.is_dead(block));
         let state = std::mem::take(&mut self.blocks[block.get()]);
-        self.order.remove(&state.number);
+        let at = self.place_after(state.number - 1);
+        self.order.remove(at);
         self.dead_bytes -= u64::from(state.dead_bytes);
         self.block_count -= 1;
         if self.spare_marks.len() < SPARE_MARKS_COUNT_MAX {
@@ -424,18 +425,23 @@ impl Log {
 
     /// The block begun first after `number`, and its number.
     pub(super) fn block_after(&self, number: u64) -> Option<(u64, BlockIndex)> {
-        let (&number, &block) = self.order.range(number + 1..).next()?;
-        Some((number, block))
+        self.order.get(self.place_after(number)).copied()
     }
 
     /// The block that was begun as `number`, if it is still there.
     pub(super) fn block_begun_as(&self, number: u64) -> Option<BlockIndex> {
-        self.order.get(&number).copied()
+        let (found, block) = *self.order.get(self.place_after(number.checked_sub(1)?))?;
+        (found == number).then_some(block)
     }
 
     /// Whether at least `count` blocks were begun after `number`.
     pub(super) fn is_followed_by(&self, number: u64, count: usize) -> bool {
-        self.order.range(number + 1..).take(count).count() == count
+        self.order.len() - self.place_after(number) >= count
+    }
+
+    /// Where in the order the first block is that was begun after `number`.
+    fn place_after(&self, number: u64) -> usize {
+        self.order.partition_point(|&(begun, _)| begun <= number)
     }
 
     /// Bytes of live records.
@@ -525,7 +531,7 @@ impl Log {
         self.block_count += 1;
         self.begun_count += 1;
         self.blocks[block.get()].number = self.begun_count;
-        self.order.insert(self.begun_count, block);
+        self.order.push_back((self.begun_count, block));
     }
 
     /// Makes a full block one that compaction may choose, at once or when its members are settled.
