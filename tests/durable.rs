@@ -200,6 +200,60 @@ fn a_transaction_without_its_commit_never_happened() {
 }
 
 #[test]
+fn a_tombstone_that_compaction_copies_hides_nothing_newer_than_itself() {
+    let folder = Folder::new();
+    let mut store = open(folder.path(), 64 * MIB, 1);
+    store.shards[0].set_slack_percent(1_000_000);
+    let value = vec![1u8; 8000];
+    let put = |store: &mut Store, name: &str, number: u32| {
+        set(store, format!("{name}:{number}").as_bytes(), &value);
+    };
+    set(&mut store, b"k", b"first");
+    for number in 0..200 {
+        put(&mut store, "old", number);
+    }
+    // The block of the tombstone: the rest of it will be dead.
+    for number in 0..90 {
+        put(&mut store, "doomed", number);
+    }
+    assert_eq!(store.remove(b"k"), Ok(true));
+    for number in (0..200).chain(0..200) {
+        put(&mut store, "doomed", number);
+    }
+    // Blocks of which three quarters will be dead.
+    for number in 0..3000 {
+        put(&mut store, "mixed", number);
+    }
+    for number in 0..3000 {
+        if number % 4 != 0 {
+            put(&mut store, "again", number % 4);
+            let key = format!("mixed:{number}").into_bytes();
+            assert_eq!(store.remove(&key), Ok(true));
+        }
+    }
+    set(&mut store, b"k", b"second");
+    for _ in 0..5 {
+        store.region.sync().expect("a disk");
+    }
+    let copied_bytes = store.shards[0].stats().compacted_total_bytes;
+    // A transaction whose commit is never written removes the key.
+    let _never_closed = store.region.rounds().open_transaction(0);
+    store.shards[0].begin_transaction(77);
+    assert_eq!(store.remove(b"k"), Ok(true));
+    assert_eq!(store.shards[0].end_transaction(), 1);
+    store.shards[0].set_slack_percent(0);
+    for _ in 0..200 {
+        store.shards[0].background(1 << 20);
+    }
+    let copied_bytes = store.shards[0].stats().compacted_total_bytes - copied_bytes;
+    assert!(copied_bytes > 0);
+    drop(store);
+    let mut store = open(folder.path(), 64 * MIB, 1);
+    assert_eq!(store.report.void_count, 1, "the removal never happened");
+    assert_eq!(store.get(b"k").as_deref(), Some(&b"second"[..]));
+}
+
+#[test]
 fn tombstones_go_when_what_they_hide_is_gone() {
     let folder = Folder::new();
     let mut store = open(folder.path(), 64 * MIB, 1);

@@ -82,7 +82,7 @@ impl Shard {
             Some(reserved) => reserved,
             None => self.with_room(|shard| shard.log.reserve(len_bytes, Purpose::Bound))?,
         };
-        let birth = self.log.birth().to_le_bytes();
+        let birth = self.log.position_of(reserved.location).to_le_bytes();
         let source = self.table.slot(place).location();
         let (record, target) = self.log.fill_from(source, &reserved);
         shape

@@ -54,9 +54,9 @@ impl Kind {
     pub(super) const STRING: Self = Self(1);
     /// A key whose value is a large one; the value here is the reference to its run.
     pub(super) const LARGE_STRING: Self = Self(2);
-    /// A key that is gone. The value is the birth sequence, u64: see `stream`.
+    /// A key that is gone. The value is the birth, a position, u64: see `stream`.
     pub(super) const TOMBSTONE: Self = Self(3);
-    /// Everything is gone that is in blocks up to the birth sequence, u64, which is the value.
+    /// Everything is gone that is in blocks up to the number that is the value, u64.
     pub(super) const CLEAR: Self = Self(4);
     /// All members of a transaction were written; the value is their number, u64.
     pub(super) const COMMIT: Self = Self(5);

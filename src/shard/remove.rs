@@ -38,11 +38,11 @@ impl Shard {
             self.with_room(|shard| shard.log.has_next_block().then_some(()))?;
         }
         let victim = self.compaction.abandon();
-        let birth = self.log.birth();
+        let last = self.log.sequence();
         let detached = self.log.detach(victim);
         if self.log.is_durable() {
             // In a block of its own, which is numbered after all it says are dead.
-            let clear = self.log.append_number(Kind::CLEAR, birth);
+            let clear = self.log.append_number(Kind::CLEAR, last);
             assert!(clear.is_some(), "there is a next block");
         }
         self.begin_publish();

@@ -14,10 +14,12 @@
 //! durable (`region`).
 //!
 //! **Graves.** What was removed must not come back from an older block. A **tombstone** says that a
-//! key is gone, a **clear** that everything is. Each keeps its **birth**: the number of the block that
-//! was active then. It is needed while the shard owns another block numbered up to its birth,
-//! counting those that wait in limbo: only in such a block can be what it hides. A tombstone is not
-//! needed, either, when the key is there again: what is newer hides as well.
+//! key is gone, a **clear** that everything is. A tombstone keeps its **birth**, the position at which
+//! it was first written, and hides what is before that, wherever a copy of it stands: a newer record
+//! may come before the copy, and what hid that one as well may never have become whole. A clear keeps
+//! the number of the last block before it. Both are needed while the shard owns another block numbered
+//! up to that, counting those that wait in limbo: only in such a block can be what they hide. A
+//! tombstone is not needed, either, when the key is there again: what is newer hides as well.
 //!
 //! Graves are live until compaction meets them, drops those that are not needed and copies the
 //! others, births included. When they exceed a share of what is live, compaction takes the oldest
@@ -123,7 +125,7 @@ impl Stream {
         self.sequence * self.region.block_len_bytes() + offset
     }
 
-    /// The number of the active block, which is the birth of graves made now.
+    /// The number of the active block.
     pub(super) const fn sequence(&self) -> u64 {
         self.sequence
     }
@@ -180,10 +182,11 @@ impl Stream {
         self.grave_bytes
     }
 
-    /// Whether a grave with this birth, met in `block`, may still hide something in another.
-    pub(super) fn is_needed(&self, birth: u64, block: BlockIndex) -> bool {
+    /// Whether a grave of what is in blocks up to number `last`, met in `block`, may still hide
+    /// something in another.
+    pub(super) fn is_needed(&self, last: u64, block: BlockIndex) -> bool {
         let mut others = self.owned.iter().filter(|&(_, &other)| other != block);
-        others.next().is_some_and(|(&floor, _)| floor <= birth)
+        others.next().is_some_and(|(&floor, _)| floor <= last)
     }
 
     /// Whether there are so many graves that the oldest blocks should go.

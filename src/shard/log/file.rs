@@ -121,15 +121,23 @@ impl Log {
         stream.map_or(0, |stream| stream.position(self.tail - begins))
     }
 
-    /// What graves made now are born with.
-    pub(in super::super) fn birth(&self) -> u64 {
+    /// The number of the active block.
+    pub(in super::super) fn sequence(&self) -> u64 {
         self.stream.as_ref().map_or(0, super::Stream::sequence)
     }
 
-    /// Whether a grave with this birth, met in `block`, may still hide something.
-    pub(in super::super) fn is_grave_needed(&self, birth: u64, block: BlockIndex) -> bool {
+    /// The position of a record, of this log or of another.
+    pub(in super::super) fn position_of(&self, location: Location) -> u64 {
+        let block = self.region.block_of(location.offset());
+        let within = location.offset() - self.region.block_start(block);
+        self.region.sequence_of(block) * self.region.block_len_bytes() + within
+    }
+
+    /// Whether a grave of what is in blocks up to number `last`, met in `block`, may still hide
+    /// something.
+    pub(in super::super) fn is_grave_needed(&self, last: u64, block: BlockIndex) -> bool {
         let stream = self.stream.as_ref();
-        stream.is_some_and(|stream| stream.is_needed(birth, block))
+        stream.is_some_and(|stream| stream.is_needed(last, block))
     }
 
     /// Counts a record of the log's own as dead.

@@ -262,13 +262,18 @@ impl<'a> Replay<'a> {
         }
         match met.shape.kind {
             Kind::TOMBSTONE => {
-                if let Some((location, _)) = self.find(met) {
+                // Positions of a generation are beyond all of earlier ones, and a key has one log in
+                // each, so they say what was written first also when it is in another log.
+                let birth = self.shard.log.record(met.location).number();
+                if let Some((location, _)) = self.find(met)
+                    && self.shard.log.position_of(location) < birth
+                {
                     self.forget(met.hash, location);
                 }
             }
             Kind::CLEAR => {
-                let birth = self.shard.log.record(met.location).number();
-                self.forget_up_to(survey, birth);
+                let last = self.shard.log.record(met.location).number();
+                self.forget_up_to(survey, last);
             }
             _ => self.put(met)?,
         }
@@ -324,11 +329,11 @@ impl<'a> Replay<'a> {
         self.bury(location);
     }
 
-    /// Takes everything out that is in blocks of a log numbered up to `birth`.
-    fn forget_up_to(&mut self, survey: &Survey, birth: u64) {
+    /// Takes everything out that is in blocks of a log numbered up to `last`.
+    fn forget_up_to(&mut self, survey: &Survey, last: u64) {
         let kept = survey.kept.iter();
         let cleared: BTreeSet<usize> = kept
-            .filter(|kept| kept.sequence <= birth)
+            .filter(|kept| kept.sequence <= last)
             .map(|kept| kept.block.get())
             .collect();
         for (hash, location) in self.shard.records() {
