@@ -39,6 +39,9 @@ const SEQUENCE_BITS: u32 = 36;
 const CHECK_SHIFT: u32 = SEQUENCE_SHIFT + SEQUENCE_BITS;
 /// The first sequence that an entry cannot hold: 16 PiB of the smallest blocks.
 pub(super) const SEQUENCE_END: u64 = 1 << SEQUENCE_BITS;
+/// The first that is not believed when it is read: nobody gets there, and who starts with a lower
+/// one has as many to go.
+pub(super) const SEQUENCE_FOUND_END: u64 = SEQUENCE_END / 2;
 
 const _: () = assert!(SHARD_COUNT_MAX <= 1 << OWNER_BITS);
 const _: () = assert!(CHECK_SHIFT == 48);
@@ -84,10 +87,11 @@ impl Entry {
         }
         let owner = (body >> OWNER_SHIFT) as u16 & ((1 << OWNER_BITS) - 1);
         let sequence = body >> SEQUENCE_SHIFT;
+        let is_possible = (1..SEQUENCE_FOUND_END).contains(&sequence);
         match body & ((1 << OWNER_SHIFT) - 1) {
             Self::FREE => Some(Self::Free),
-            Self::USED => Some(Self::Used { owner, sequence }),
-            Self::FREED => Some(Self::Freed { owner, sequence }),
+            Self::USED if is_possible => Some(Self::Used { owner, sequence }),
+            Self::FREED if is_possible => Some(Self::Freed { owner, sequence }),
             _ => None,
         }
     }
@@ -133,7 +137,7 @@ mod tests {
 
     #[test]
     fn entries_come_back_as_they_were_written() {
-        let last = SEQUENCE_END - 1;
+        let last = SEQUENCE_FOUND_END - 1;
         for entry in [
             Entry::Free,
             Entry::Used {
@@ -151,6 +155,15 @@ mod tests {
         ] {
             let word = entry.encode(BlockIndex(9), SECRET);
             assert_eq!(Entry::decode(word, BlockIndex(9), SECRET), Some(entry));
+        }
+    }
+
+    #[test]
+    fn numbers_that_no_block_gets_are_refused_though_their_check_is_good() {
+        for sequence in [0, SEQUENCE_FOUND_END, SEQUENCE_END - 1] {
+            let entry = Entry::Used { owner: 0, sequence };
+            let word = entry.encode(BlockIndex(9), SECRET);
+            assert_eq!(Entry::decode(word, BlockIndex(9), SECRET), None);
         }
     }
 

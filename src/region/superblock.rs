@@ -16,6 +16,7 @@
 //!
 //! Not here: where the copies lie (`file`), and what positions mean (`rounds`).
 
+use super::entry::SEQUENCE_FOUND_END;
 use super::plan::Geometry;
 use crate::limits::SHARD_COUNT_MAX;
 
@@ -173,14 +174,24 @@ impl Superblock {
             let pairs = bytes[HEAD_LEN_BYTES..].chunks_exact(PAIR_LEN_BYTES);
             pairs.map(|pair| u64_at(pair, at)).collect()
         };
-        (in_order && geometry.is_possible()).then(|| Self {
+        let first = generations.first()?.first_sequence;
+        let last = generations.last()?.first_sequence;
+        if !in_order || first == 0 || last >= SEQUENCE_FOUND_END || !geometry.is_possible() {
+            return None;
+        }
+        let [synced, settled]: [Vec<u64>; 2] = [0, 8].map(pairs);
+        let position_end = SEQUENCE_FOUND_END * geometry.block_len_bytes;
+        let mut positions = synced.iter().zip(&settled);
+        let is_possible =
+            positions.all(|(synced, settled)| settled <= synced && *synced < position_end);
+        is_possible.then(|| Self {
             serial: u64_at(bytes, 16),
             secret: u64_at(bytes, 24),
             round: u64_at(bytes, 32),
             geometry,
             is_clean: u32_at(bytes, 52) & FLAG_CLEAN != 0,
-            synced: pairs(0),
-            settled: pairs(8),
+            synced,
+            settled,
             generations,
         })
     }
@@ -287,6 +298,22 @@ mod tests {
         assert_eq!(Superblock::decode(&bytes), Err(Refusal::Version(2)));
         assert_eq!(Superblock::decode(&[0; 4096]), Err(Refusal::Foreign));
         assert_eq!(Superblock::decode(b""), Err(Refusal::Foreign));
+    }
+
+    #[test]
+    fn a_good_checksum_does_not_excuse_impossible_positions() {
+        let change: [fn(&mut Superblock); 4] = [
+            |changed| changed.settled[1] = changed.synced[1] + 1,
+            |changed| changed.synced[0] = u64::MAX,
+            |changed| changed.generations[0].first_sequence = 0,
+            |changed| changed.generations[1].first_sequence = SEQUENCE_FOUND_END,
+        ];
+        for change in change {
+            let mut impossible = superblock();
+            change(&mut impossible);
+            let decoded = Superblock::decode(&impossible.encode());
+            assert_eq!(decoded, Err(Refusal::Damaged));
+        }
     }
 
     #[test]

@@ -388,6 +388,13 @@ impl<'a> Record<'a> {
         true
     }
 
+    /// Changes the header in the file by one store, of a record that nobody else reads.
+    pub(super) fn replace_header(self, header: [u8; HEADER_LEN_BYTES]) {
+        // SAFETY: aligned as the record is, and nobody else's, says the caller.
+        let word = unsafe { word_at(self.start.cast()) };
+        word.store(u64::from_le_bytes(header).to_le(), Ordering::Release);
+    }
+
     #[inline]
     fn expiry(self) -> Option<&'a MappedWord> {
         let kind = self.header >> 32;

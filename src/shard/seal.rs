@@ -16,6 +16,7 @@
 
 use crc32c::{crc32c, crc32c_append};
 
+use super::large::RunReference;
 use super::record::{HEADER_LEN_BYTES, Kind, NUMBER_LEN_BYTES, Shape, is_expiry_word};
 
 /// What is at a place of a block.
@@ -94,7 +95,8 @@ pub(super) fn examine(bytes: &[u8], seal: u32) -> Result<Found, Flaw> {
 fn is_sensible(shape: Shape) -> bool {
     let has_number = shape.value_len_bytes == NUMBER_LEN_BYTES && !shape.has_expiry;
     match shape.kind {
-        Kind::STRING | Kind::LARGE_STRING | Kind::VOID => true,
+        Kind::STRING | Kind::VOID => true,
+        Kind::LARGE_STRING => shape.value_len_bytes == RunReference::LEN_BYTES,
         Kind::TOMBSTONE => has_number,
         Kind::CLEAR => has_number && shape.key_len_bytes == 0,
         Kind::COMMIT => has_number && shape.key_len_bytes == 0 && shape.is_member,
@@ -191,6 +193,10 @@ mod tests {
     fn shapes_that_nobody_writes_are_refused_though_signed() {
         let short_birth = signed(Kind::TOMBSTONE, b"key", b"1234", None);
         assert_eq!(examine(&short_birth, SEAL), Err(Flaw::Header));
+        for len_bytes in [0, 3, 23, 25] {
+            let large = signed(Kind::LARGE_STRING, b"key", &[0; 32][..len_bytes], None);
+            assert_eq!(examine(&large, SEAL), Err(Flaw::Header));
+        }
         let keyed_clear = signed(Kind::CLEAR, b"key", &[0; 8], None);
         assert_eq!(examine(&keyed_clear, SEAL), Err(Flaw::Header));
         let lone_commit = signed(Kind::COMMIT, b"", &[0; 8], None);

@@ -246,14 +246,21 @@ impl Log {
     }
 
     /// Makes a record one that means nothing, whatever comes of its transaction.
+    #[expect(
+        clippy::needless_pass_by_ref_mut,
+        reason = "the borrow is what makes the record ours"
+    )]
     pub(in super::super) fn make_void(&mut self, offset: u64) {
         let location = Location::from_offset(offset);
         let seal = self.seal_of(location);
-        let shape = self.record(location).shape();
-        let record = self.bytes_mut(offset, shape.len_bytes());
-        // One word of the record changes, so that there is no half of it: kind and check.
-        Shape::make_void(record);
-        seal::sign(record, shape.expiry_start(), seal);
+        let record = self.record(location);
+        let shape = record.shape();
+        let mut copy = self.bytes(offset, shape.len_bytes()).to_vec();
+        Shape::make_void(&mut copy);
+        seal::sign(&mut copy, shape.expiry_start(), seal);
+        // Kind and check are in one word, which is stored at once: there is no half of it.
+        let header = copy.first_chunk().expect("a record has a header");
+        record.replace_header(*header);
     }
 
     /// Begins a block to append to; false: there is none.

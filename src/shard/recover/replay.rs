@@ -19,7 +19,7 @@ use super::super::record::{Kind, Shape};
 use super::super::seal::Flaw;
 use super::super::slot::{Location, Slot};
 use super::super::table::Table;
-use super::super::{OutOfMemory, Probe, Shard};
+use super::super::{OutOfMemory, Place, Probe, Shard};
 use super::survey::{Kept, Stream, Survey};
 use super::walk::{Step, Walk};
 use super::{Damage, Progress};
@@ -288,7 +288,7 @@ impl<'a> Replay<'a> {
             self.shard.table.replace(place, slot);
             self.bury(location);
         } else {
-            let place = self.shard.vacancy_for(met.hash)?;
+            let place = self.vacancy_for(met.hash)?;
             self.shard.table.insert(place, slot);
             self.shard.key_count += 1;
         }
@@ -306,7 +306,21 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
-    fn find(&self, met: &Met) -> Option<(Location, super::super::Place)> {
+    /// An empty slot. Nothing is reclaimed for it: compaction would copy records that later ones may
+    /// yet replace, into a file that is only read so far.
+    fn vacancy_for(&mut self, hash: KeyHash) -> Result<Place, OutOfMemory> {
+        let shard = &mut self.shard;
+        while shard.table.is_crowded(hash) || shard.table.vacancy(hash).is_none() {
+            if shard.table.split(hash, &mut shard.limbo).is_err() {
+                // A crowded segment goes on as long as it has room.
+                let vacancy = shard.table.vacancy(hash);
+                return vacancy.ok_or(OutOfMemory::Budget);
+            }
+        }
+        Ok(shard.table.vacancy(hash).expect("the loop has seen one"))
+    }
+
+    fn find(&self, met: &Met) -> Option<(Location, Place)> {
         let shard = &self.shard;
         let key = shard.log.record(met.location).key();
         let is_key = |location| shard.log.record(location).has_key(key);
