@@ -335,3 +335,46 @@ fn a_shard_that_was_killed_at_its_budget_starts_and_goes_on() {
     let left = written.len() - written.len() / 2 + written.len() / 4;
     assert_eq!(store.content().len(), left);
 }
+
+#[test]
+fn an_orderly_end_in_the_middle_of_a_transaction_keeps_none_of_it() {
+    let folder = Folder::new();
+    let mut store = open(folder.path(), 64 * MIB, 1);
+    set(&mut store, b"a", b"old");
+    for _ in 0..5 {
+        store.region.sync().expect("a disk");
+    }
+    let _opened = store.region.rounds().open_transaction(0);
+    store.shards[0].begin_transaction(77);
+    set(&mut store, b"a", b"half");
+    store.shards[0].end_transaction();
+    store.region.close_clean().expect("a disk");
+    drop(store);
+    let mut store = open(folder.path(), 64 * MIB, 1);
+    assert_eq!(store.get(b"a").as_deref(), Some(&b"old"[..]));
+}
+
+#[test]
+fn what_waits_for_the_disk_is_done_when_nothing_changes_any_more() {
+    let folder = Folder::new();
+    let mut store = open(folder.path(), 64 * MIB, 1);
+    set(&mut store, b"large", &vec![1; 1 << 20]);
+    let used_bytes = store.region.used_bytes();
+    set(&mut store, b"large", &vec![2; 1 << 20]);
+    assert!(
+        !store.shards[0].background(1 << 20),
+        "there is nothing to do but to wait"
+    );
+    // What the syncing thread does.
+    let mut round_count = 0;
+    for _ in 0..100 {
+        if store.region.wants_round() || store.region.rounds().is_requested() {
+            store.region.sync().expect("a disk");
+            round_count += 1;
+        }
+        while store.shards[0].background(1 << 20) {}
+    }
+    assert!(store.region.used_bytes() <= used_bytes);
+    assert_eq!(store.shards[0].stats().limbo_count, 0);
+    assert!(round_count < 10, "{round_count} rounds");
+}

@@ -239,8 +239,17 @@ impl Region {
         Ok(round)
     }
 
+    /// Whether a round would bring anything about: make durable what is not, settle what is durable, or
+    /// free what was returned.
+    #[must_use]
+    pub fn wants_round(&self) -> bool {
+        let has_more = || self.rounds.is_settling() || self.is_awaiting_round();
+        self.rounds.has_changes() || self.is_durable() && !self.is_recovering() && has_more()
+    }
+
     /// The last round, after the last change: marks the file as complete, which the next start need
-    /// not check. Does nothing in memory or before recovery has ended.
+    /// not check. With a transaction still open the file is as after a crash, so that nothing of it
+    /// counts. Does nothing in memory or before recovery has ended.
     ///
     /// # Errors
     /// What the kernel says; the next start will then recover as from a crash.
@@ -250,7 +259,7 @@ impl Region {
             return Ok(());
         };
         let mut state = durable.lock();
-        if self.is_recovering() {
+        if self.is_recovering() || self.rounds.has_open_transaction() {
             return Ok(());
         }
         let synced = state.vectors.synced.clone();

@@ -224,6 +224,16 @@ impl Rounds {
         self.is_counting && shards.into_iter().any(|shard| !self.is_synced(shard))
     }
 
+    /// Whether later rounds would settle more than is settled, though nothing changes any more.
+    #[must_use]
+    pub fn is_settling(&self) -> bool {
+        let is_behind = |words: &CachePadded<ShardWords>| {
+            words.0.settled_position.load(Ordering::Acquire)
+                != words.0.position.load(Ordering::Acquire)
+        };
+        self.is_counting && self.shards.iter().any(is_behind)
+    }
+
     /// The position of `shard` before which the superblock on disk calls everything settled.
     #[must_use]
     pub fn settled(&self, shard: u16) -> u64 {
@@ -247,6 +257,12 @@ impl Rounds {
         drop(open);
         words.publish();
         started
+    }
+
+    /// Whether any lane has a transaction open.
+    #[must_use]
+    pub fn has_open_transaction(&self) -> bool {
+        self.oldest_open() != NONE_OPEN
     }
 
     /// After the commit record of a transaction was appended, or when it ended without members.
@@ -313,11 +329,7 @@ impl Rounds {
         fence(Ordering::SeqCst);
         // The words before the positions: the commit record of what is seen closed is then among
         // what the positions cover.
-        let oldest_open = self
-            .lanes
-            .iter()
-            .map(|lane| lane.0.oldest_open.load(Ordering::Acquire))
-            .fold(NONE_OPEN, u64::min);
+        let oldest_open = self.oldest_open();
         let load = |word: fn(&ShardWords) -> &AtomicU64| -> Vec<u64> {
             let words = self.shards.iter().map(|shard| word(&shard.0));
             words.map(|word| word.load(Ordering::Acquire)).collect()
@@ -360,6 +372,13 @@ impl Rounds {
         };
         // Release: whoever sees the round durable sees what was published with it.
         self.durable.0.store(began.round, Ordering::Release);
+    }
+
+    fn oldest_open(&self) -> u64 {
+        let words = self.lanes.iter();
+        words
+            .map(|lane| lane.0.oldest_open.load(Ordering::Acquire))
+            .fold(NONE_OPEN, u64::min)
     }
 
     fn shard(&self, shard: u16) -> &ShardWords {

@@ -1,7 +1,7 @@
 //! The thread that writes changes to disk, beside the executors: group commit.
 //!
 //! ```text
-//!   asked for a round, or a second is over and something changed ──► round ──► wake who waits
+//!   asked for a round, or a second is over and something is left to do ──► round ──► wake who waits
 //! ```
 //!
 //! One round is one `fdatasync` and serves everybody who had asked before it began, however many
@@ -118,7 +118,7 @@ impl Work {
             if rounds.is_requested() {
                 self.gather();
                 self.round();
-            } else if is_unasked && rounds.has_changes() {
+            } else if is_unasked && region.wants_round() {
                 self.round();
             } else {
                 rounds.wait(Duration::from_micros(left_us.max(1)));

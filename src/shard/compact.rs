@@ -143,9 +143,7 @@ impl Shard {
     fn pay_debt(&mut self) {
         let debt_bytes = std::mem::take(&mut self.compaction.debt_bytes);
         self.free(LIMBO_STEP_LEN_BYTES);
-        if self.limbo.stored_len() > 0 {
-            self.ask_for_a_round();
-        }
+        self.ask_for_a_round();
         self.evict_ahead(debt_bytes * 5 / 4, COMPACTION_STEP_NS_MAX);
         if !self.should_compact() || !self.has_victim() {
             return;

@@ -23,8 +23,8 @@ use super::table::Directory;
 pub(super) enum Retired {
     /// One log block.
     Block(BlockIndex),
-    /// A chain of log blocks, linked through their side array: all that FLUSHALL detached.
-    Chain(BlockIndex),
+    /// A chain of so many log blocks, linked through their side array: all that FLUSHALL detached.
+    Chain(BlockIndex, u64),
     /// A segment of the table, by its offset.
     Segment(u64),
     /// A directory that was replaced by a larger one; its segments live on.
@@ -40,6 +40,8 @@ pub(super) struct Limbo {
     queue: VecDeque<(u64, Retired)>,
     /// What waits for the disk as well.
     stored: VecDeque<(Moment, u64, Retired)>,
+    /// What that holds of the budget.
+    stored_bytes: u64,
 }
 
 /// When something was given up, as the disk will know it.
@@ -74,6 +76,7 @@ impl Limbo {
             position,
             lent_bytes,
         };
+        self.stored_bytes += retired.charged_bytes(region);
         self.stored.push_back((moment, epoch, retired));
     }
 
@@ -88,6 +91,7 @@ impl Limbo {
             return None;
         }
         let (moment, epoch, retired) = self.stored.pop_front()?;
+        self.stored_bytes -= retired.charged_bytes(region);
         region.take_back(moment.lent_bytes);
         Some((epoch, retired))
     }
@@ -95,15 +99,22 @@ impl Limbo {
     /// Puts back the rest of a thing that is freed in steps.
     pub(super) fn put_back(&mut self, region: &Region, epoch: u64, rest: Retired) {
         if region.is_durable() && rest.is_stored() {
+            self.stored_bytes += rest.charged_bytes(region);
             self.stored.push_front((Moment::default(), epoch, rest));
         } else {
             self.queue.push_front((epoch, rest));
         }
     }
 
-    /// Things that wait for the disk.
-    pub(super) fn stored_len(&self) -> usize {
-        self.stored.len()
+    /// Bytes that wait for the disk.
+    pub(super) const fn stored_bytes(&self) -> u64 {
+        self.stored_bytes
+    }
+
+    /// Whether something waits for readers at most, which are soon gone; not for the disk.
+    pub(super) fn is_draining(&self, region: &Region, shard: u16) -> bool {
+        let is_on_disk = |(moment, ..): &(Moment, u64, Retired)| moment.is_past(region, shard);
+        !self.queue.is_empty() || self.stored.front().is_some_and(is_on_disk)
     }
 
     /// Forgets everything. What some core may still be reading is leaked.
@@ -131,13 +142,14 @@ impl Moment {
 impl Retired {
     /// Whether it lies in the file, if there is one.
     const fn is_stored(&self) -> bool {
-        matches!(self, Self::Block(_) | Self::Chain(_) | Self::Extent(_))
+        matches!(self, Self::Block(_) | Self::Chain(..) | Self::Extent(_))
     }
 
-    /// What counts against the budget because of it, as far as that is known without a look at it.
+    /// What counts against the budget because of it, if it lies in the file.
     const fn charged_bytes(&self, region: &Region) -> u64 {
         match self {
             Self::Block(_) => region.block_len_bytes(),
+            Self::Chain(_, block_count) => *block_count * region.block_len_bytes(),
             Self::Extent(extent) => extent.committed_bytes(),
             _ => 0,
         }

@@ -28,18 +28,18 @@ const ROUND_WANTED_DIVISOR: u64 = 4;
 const WAIT_COUNT_MAX: usize = 100_000;
 
 impl Shard {
-    /// Does up to about `budget_bytes` of work that nobody waits for; true when more is left.
+    /// Does up to about `budget_bytes` of work that nobody waits for; true when more is left. What
+    /// waits for the disk is not: a round comes first.
     pub fn background(&mut self, budget_bytes: usize) -> bool {
         let left_bytes = self.free(budget_bytes as u64);
-        if self.limbo.stored_len() > 0 {
-            self.ask_for_a_round();
-        }
+        self.ask_for_a_round();
         self.sweep();
         self.log.refill_reserve();
         self.evict_ahead(left_bytes, COMPACTION_STEP_NS_MAX);
         let is_compacting = self.compact_in_background(left_bytes);
         let is_merging = self.merge_step();
-        self.limbo.len() > 0 || self.large.is_sweeping() || is_compacting || is_merging
+        let is_draining = self.limbo.is_draining(&self.region, self.id);
+        is_draining || self.large.is_sweeping() || is_compacting || is_merging
     }
 
     /// Frees what waits in limbo, as far as the budget goes and readers allow; returns what is left
@@ -123,8 +123,10 @@ impl Shard {
 
     /// Asks for a round when what waits for the disk is much of the memory that is left.
     pub(super) fn ask_for_a_round(&self) {
-        let waiting_bytes = self.limbo.stored_len() as u64 * self.region.block_len_bytes();
-        if waiting_bytes > self.region.available_bytes() / ROUND_WANTED_DIVISOR {
+        let waiting_bytes = self.limbo.stored_bytes();
+        // In anonymous memory nothing waits.
+        if waiting_bytes > 0 && waiting_bytes > self.region.available_bytes() / ROUND_WANTED_DIVISOR
+        {
             let rounds = self.region.rounds();
             rounds.request(rounds.needed());
         }
@@ -151,9 +153,10 @@ impl Shard {
                 cost_bytes = self.region.block_len_bytes() / 8;
                 None
             }
-            Retired::Chain(first) => {
+            Retired::Chain(first, block_count) => {
                 cost_bytes = self.region.block_len_bytes() / 8;
-                self.log.recycle_chain(first).map(Retired::Chain)
+                let rest = self.log.recycle_chain(first);
+                rest.map(|next| Retired::Chain(next, block_count - 1))
             }
             Retired::Segment(segment) => {
                 self.table.return_segment(segment);

@@ -39,6 +39,7 @@ impl Shard {
         }
         let victim = self.compaction.abandon();
         let last = self.log.sequence();
+        let block_count = self.log.block_count();
         let detached = self.log.detach(victim);
         if self.log.is_durable() {
             // In a block of its own, which is numbered after all it says are dead.
@@ -49,7 +50,7 @@ impl Shard {
         self.table.clear(&mut self.limbo);
         self.end_publish();
         if let Some(first) = detached {
-            self.give_up(Retired::Chain(first));
+            self.give_up(Retired::Chain(first, block_count));
         }
         self.large.clear();
         self.expiry.clear();
