@@ -378,3 +378,56 @@ fn what_waits_for_the_disk_is_done_when_nothing_changes_any_more() {
     assert_eq!(store.shards[0].stats().limbo_count, 0);
     assert!(round_count < 10, "{round_count} rounds");
 }
+
+#[test]
+fn a_transaction_without_a_commit_is_never_settled_in_part() {
+    // Rounds begin before, between and after its members; the process ends after any number of more.
+    for round_count in 0..6 {
+        let folder = Folder::new();
+        let mut store = open(folder.path(), 64 * MIB, 2);
+        let keys = [0, 1].map(|shard| {
+            let mut names = (0u32..).map(|number| format!("key:{number}").into_bytes());
+            names
+                .find(|key| store.shard_of(key) == shard)
+                .expect("many")
+        });
+        let opened = store.region.rounds().open_transaction(0);
+        for (shard, key) in keys.iter().enumerate() {
+            store.shards[shard].begin_transaction(77);
+            set(&mut store, key, b"half");
+            assert_eq!(store.shards[shard].end_transaction(), 1);
+            if shard == 0 {
+                for _ in 0..5 {
+                    store.region.sync().expect("a disk");
+                }
+            }
+        }
+        store.region.rounds().close_uncommitted(0, opened);
+        for _ in 0..round_count {
+            store.region.sync().expect("a disk");
+        }
+        drop(store);
+        let mut store = open(folder.path(), 64 * MIB, 2);
+        let [first, second] = keys.map(|key| store.get(&key));
+        assert_eq!(first, second, "after {round_count} rounds");
+        assert_eq!(first.is_some(), round_count >= 3, "settled, and said so");
+    }
+}
+
+#[test]
+fn numbers_of_transactions_that_are_in_the_file_are_known_after_a_start() {
+    let folder = Folder::new();
+    let mut store = open(folder.path(), 64 * MIB, 1);
+    let opened = store.region.rounds().open_transaction(0);
+    store.shards[0].begin_transaction(77);
+    set(&mut store, b"key", b"value");
+    let member_count = store.shards[0].end_transaction();
+    store.shards[0]
+        .append_commit(77, member_count)
+        .expect("room");
+    store.region.rounds().close_transaction(0, opened);
+    store.region.close_clean().expect("a disk");
+    drop(store);
+    let store = open(folder.path(), 64 * MIB, 1);
+    assert_eq!(store.region.rounds().transaction_floor(), 77);
+}

@@ -162,7 +162,7 @@ impl Lane {
                 awaited: VecDeque::new(),
                 wish: None,
                 timers: Vec::new(),
-                transaction_us: 0,
+                transaction_count: 0,
                 member_count: 0,
             },
             service: Service::default(),

@@ -45,8 +45,8 @@ pub(super) struct Parts {
     pub(super) wish: Option<Now>,
     /// Connections that wait for a time.
     pub(super) timers: Vec<Timer>,
-    /// The moment that the last transaction was numbered by.
-    pub(super) transaction_us: u64,
+    /// What the last transaction was numbered by.
+    pub(super) transaction_count: u64,
     /// Records that parts of transactions wrote.
     pub(super) member_count: u64,
 }

@@ -43,19 +43,20 @@ pub(super) fn writes_several(row: &Row, argument_count: usize) -> bool {
 
 impl Parts {
     /// Opens a transaction.
-    pub(super) fn open_transaction(&mut self, now: Now) -> Transaction {
-        // The time keeps numbers of this process and of earlier ones apart, also of one that made
-        // many within a microsecond.
-        self.transaction_us = now.unix_us.max(self.transaction_us + 1);
+    pub(super) fn open_transaction(&mut self) -> Transaction {
+        let rounds = self.region.rounds();
+        // Above all numbers that are still in the file, and by core: no clock has a say in it.
+        let floor = rounds.transaction_floor() / SHARD_COUNT_MAX as u64;
+        self.transaction_count = self.transaction_count.max(floor) + 1;
         Transaction {
-            number: self.transaction_us * SHARD_COUNT_MAX as u64 + u64::from(self.core.id),
-            opened: self.region.rounds().open_transaction(self.core.id),
+            number: self.transaction_count * SHARD_COUNT_MAX as u64 + u64::from(self.core.id),
+            opened: rounds.open_transaction(self.core.id),
             member_count: 0,
         }
     }
 
     /// Makes a transaction whole, whose parts have all run; else the error reply: there is no room
-    /// for its commit, and what it wrote is seen but does not survive.
+    /// for its commit, and what it wrote is seen but survives only when all of it is settled.
     pub(super) fn commit(&mut self, transaction: Transaction) -> Result<(), &'static str> {
         let Transaction {
             number,
@@ -67,7 +68,11 @@ impl Parts {
         } else {
             Ok(())
         };
-        self.region.rounds().close_transaction(self.core.id, opened);
+        let rounds = self.region.rounds();
+        match committed {
+            Ok(()) => rounds.close_transaction(self.core.id, opened),
+            Err(_) => rounds.close_uncommitted(self.core.id, opened),
+        }
         committed.map_err(no_room)
     }
 
@@ -80,7 +85,7 @@ impl Parts {
         resume: &mut Resume,
         reply: &mut Reply<'_>,
     ) -> Status {
-        let mut transaction = self.open_transaction(now);
+        let mut transaction = self.open_transaction();
         let start = reply.len_bytes();
         let member = Call {
             transaction: Some(transaction.number),
@@ -127,7 +132,7 @@ impl Worker<'_> {
         }
         let is_owed_nothing = self.barrier();
         if is_owed_nothing {
-            self.connection.transaction = Some(self.parts.open_transaction(self.now));
+            self.connection.transaction = Some(self.parts.open_transaction());
         }
         is_owed_nothing
     }

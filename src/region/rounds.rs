@@ -26,6 +26,10 @@
 //! - so recovery may take what is settled as it stands, and has to count members only of
 //!   transactions whose commit record is not synced, and those lie beyond what is settled.
 //!
+//! A transaction that ends without a commit, for want of room, must not become settled in part: the
+//! vector that waits when it ends may have been loaded in the middle of it. So that one is dropped, and
+//! the next, loaded when all members were written, settles them all at once.
+//!
 //! One vector of positions at a time waits to become settled, so this needs no history and cannot
 //! starve: it becomes settled when the transactions of its moment have ended.
 //!
@@ -48,6 +52,10 @@ pub struct Rounds {
     durable: CachePadded<AtomicU64>,
     /// The highest round anybody asked for.
     requested: AtomicU64,
+    /// The last round that may have begun in the middle of a transaction without a commit.
+    torn: AtomicU64,
+    /// No transaction of the file has a higher number, but for those of this process.
+    transaction_floor: AtomicU64,
     shards: Box<[CachePadded<ShardWords>]>,
     lanes: Box<[CachePadded<LaneWords>]>,
     is_waiting: AtomicBool,
@@ -124,6 +132,8 @@ impl Rounds {
             started: CachePadded(AtomicU64::new(0)),
             durable: CachePadded(AtomicU64::new(0)),
             requested: AtomicU64::new(0),
+            torn: AtomicU64::new(0),
+            transaction_floor: AtomicU64::new(0),
             shards: (0..shard_count)
                 .map(|_| CachePadded(ShardWords::default()))
                 .collect(),
@@ -284,6 +294,30 @@ impl Rounds {
         words.publish();
     }
 
+    /// As [`close_transaction`](Self::close_transaction), for one whose members were written and whose
+    /// commit was not: until a later round settles all of them, none counts after a crash.
+    pub fn close_uncommitted(&self, lane: u16, opened: u64) {
+        // As in `needed`: a round that begins later sees all members.
+        fence(Ordering::SeqCst);
+        let started = self.started.0.load(Ordering::Relaxed);
+        // Before the word of the lane, so that who sees it closed sees this.
+        self.torn.fetch_max(started, Ordering::Release);
+        self.close_transaction(lane, opened);
+    }
+
+    /// Notes the number of a transaction that was found in the file.
+    pub fn note_transaction(&self, number: u64) {
+        if number > self.transaction_floor() {
+            self.transaction_floor.fetch_max(number, Ordering::Relaxed);
+        }
+    }
+
+    /// The highest number of a transaction that was found in the file: new ones have higher numbers.
+    #[must_use]
+    pub fn transaction_floor(&self) -> u64 {
+        self.transaction_floor.load(Ordering::Relaxed)
+    }
+
     /// Asks for `round` to be run soon. Costs a system call only if the syncing thread sleeps.
     pub fn request(&self, round: u64) {
         if !self.is_counting || self.requested.fetch_max(round, Ordering::SeqCst) >= round {
@@ -338,6 +372,8 @@ impl Rounds {
         let positions = load(|words| &words.position);
         let mut settled = vectors.settled.clone();
         let mut waiting = vectors.waiting.clone();
+        let torn = self.torn.load(Ordering::Acquire);
+        waiting.take_if(|(round, _)| *round <= torn);
         if let Some((_, ready)) = waiting.take_if(|(round, _)| *round < oldest_open) {
             settled = ready;
         }

@@ -224,6 +224,9 @@ impl<'a> Replay<'a> {
         record: &[u8],
     ) -> bool {
         let number = shape.transaction_in(record);
+        if let Some(number) = number {
+            self.shard.region.rounds().note_transaction(number);
+        }
         let is_lost = number.is_some_and(|number| self.lost.contains(&number));
         let is_void = is_lost || matches!(shape.kind, Kind::VOID | Kind::COMMIT);
         if self.is_own {
