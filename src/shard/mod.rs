@@ -427,36 +427,6 @@ impl Shard {
         &self.hasher
     }
 
-    /// What the shard has counted.
-    #[must_use]
-    pub fn stats(&self) -> Stats {
-        Stats {
-            key_count: self.key_count,
-            volatile_key_count: self.volatile_count,
-            expired_count: self.expired_count,
-            evicted_count: self.evictor.evicted_count,
-            segment_count: self.table.segment_count,
-            split_count: self.table.split_count,
-            merge_count: self.table.merge_count,
-            index_bytes: self.table.index_len_bytes(),
-            log_block_count: self.log.block_count(),
-            log_live_bytes: self.log.live_bytes(),
-            log_dead_bytes: self.log.dead_bytes(),
-            log_grave_bytes: self.log.grave_bytes(),
-            log_reserve_block_count: self.log.reserve_count() as u64,
-            large_value_count: self.large.run_count() as u64,
-            large_bytes: self.large.committed_bytes(),
-            compacted_total_bytes: self.compaction.copied_bytes,
-            compacted_block_count: self.compaction.block_count,
-            emergency_count: self.emergency_count,
-            out_of_memory_count: self.out_of_memory_count,
-            limbo_count: self.limbo.len() as u64,
-            expiry_entry_count: self.expiry.entry_count(),
-            expiry_bytes: self.expiry.len_bytes(),
-            expiry_lag_max_ms: self.expiry.lag_max_ms(),
-        }
-    }
-
     #[inline]
     fn lookup(&self, key: Key<'_>) -> Option<(Place, Slot)> {
         self.table.find(key.probe, |location| {

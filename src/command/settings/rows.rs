@@ -1,0 +1,375 @@
+//! The rows of the table of settings, by name.
+//!
+//! Not here: what a row means (`settings`) and what values are (`value`).
+
+use super::{Field, Group, Lens, Setting};
+use crate::limits;
+
+/// The two ways to a field of [`Settings`].
+macro_rules! lens {
+    ($field:ident) => {
+        Lens {
+            read: |settings| &settings.$field,
+            write: |settings| &mut settings.$field,
+        }
+    };
+}
+
+/// A setting that only the command line and the file can change.
+const fn setting(
+    name: &'static str,
+    group: Group,
+    placeholder: &'static str,
+    default: &'static str,
+    field: Field,
+    help: &'static str,
+) -> Setting {
+    Setting {
+        name,
+        group: Some(group),
+        placeholder,
+        default,
+        default_meaning: "",
+        help,
+        field,
+        is_live: false,
+    }
+}
+
+/// What this server does in one way only, for tools that ask, or set it to what it is.
+const fn constant(
+    name: &'static str,
+    default: &'static str,
+    field: Field,
+    help: &'static str,
+) -> Setting {
+    Setting {
+        group: None,
+        ..setting(name, Group::Expert, "", default, field, help)
+    }
+}
+
+/// Redis's names; what they mean here is told where they are taken (`Core::configure`).
+const EVICTION_POLICIES: &[&str] = &[
+    "noeviction",
+    "allkeys-lru",
+    "allkeys-lfu",
+    "allkeys-random",
+    "volatile-lru",
+    "volatile-lfu",
+    "volatile-random",
+    "volatile-ttl",
+];
+
+/// Every setting, by name.
+pub const SETTINGS: &[Setting] = &[
+    setting(
+        "appendfsync",
+        Group::Durability,
+        "WHEN",
+        "everysec",
+        Field::Choice {
+            lens: lens!(appendfsync),
+            choices: &["always", "everysec", "no"],
+        },
+        "when changes reach the disk: always (before the reply), everysec, or no (when asked)",
+    )
+    .live(),
+    setting(
+        "appendonly",
+        Group::Durability,
+        "yes|no",
+        "no",
+        Field::Bool(lens!(appendonly)),
+        "for files of Redis: yes asks for dir, which alone decides",
+    )
+    .live(),
+    setting(
+        "bind",
+        Group::Basic,
+        "ADDR...",
+        "127.0.0.1 -::1",
+        Field::Addresses(lens!(bind)),
+        "addresses to listen on; * is every IPv4 address, a - in front makes one optional",
+    ),
+    setting(
+        "client-query-buffer-limit",
+        Group::Network,
+        "SIZE",
+        "1gb",
+        Field::Bytes {
+            lens: lens!(client_query_buffer_limit_bytes),
+            min: limits::MIB as u64,
+            max: limits::QUERY_BUFFER_LEN_BYTES_MAX as u64,
+            is_zero_default: false,
+        },
+        "disconnect a client with more unread input than this",
+    )
+    .live(),
+    setting(
+        "cpus",
+        Group::Resources,
+        "LIST",
+        "",
+        Field::Cpus(lens!(cpus)),
+        "CPUs to run on, as 0,2-5; empty is the default",
+    )
+    .meaning("all allowed, within the quota"),
+    constant(
+        "databases",
+        "1",
+        Field::Number {
+            lens: lens!(databases),
+            min: 1,
+            max: 1,
+        },
+        "databases; there is one",
+    ),
+    setting(
+        "dir",
+        Group::Durability,
+        "DIR",
+        "",
+        Field::Text(lens!(dir)),
+        "directory that keeps the data; a server that starts there has it again",
+    )
+    .meaning("none: in memory only"),
+    setting(
+        "direct-reads",
+        Group::Expert,
+        "yes|no",
+        "yes",
+        Field::Bool(lens!(direct_reads)),
+        "read keys of other cores from their tables instead of asking them",
+    )
+    .live(),
+    setting(
+        "guard-timer-us",
+        Group::Expert,
+        "MICROSECONDS",
+        "2000",
+        Field::Number {
+            lens: lens!(guard_timer_us),
+            min: 0,
+            max: 1_000_000,
+        },
+        "while there is work, look this often whether an executor sleeps on it; 0 never",
+    ),
+    setting(
+        "log-slack",
+        Group::Resources,
+        "PERCENT",
+        "25",
+        Field::Number {
+            lens: lens!(log_slack_percent),
+            min: limits::LOG_SLACK_PERCENT_MIN as u64,
+            max: limits::LOG_SLACK_PERCENT_MAX as u64,
+        },
+        "dead data kept at most, in percent of the live; less memory costs more CPU",
+    )
+    .live(),
+    setting(
+        "maxclients",
+        Group::Network,
+        "COUNT",
+        "10000",
+        Field::Number {
+            lens: lens!(maxclients),
+            min: 1,
+            max: limits::CLIENT_COUNT_MAX as u64,
+        },
+        "connections at most",
+    )
+    .live(),
+    setting(
+        "maxmemory",
+        Group::Resources,
+        "SIZE",
+        "0",
+        Field::Bytes {
+            lens: lens!(maxmemory_bytes),
+            min: limits::MAXMEMORY_BYTES_MIN as u64,
+            max: limits::REGION_LEN_BYTES_MAX,
+            is_zero_default: true,
+        },
+        "memory for keys, values and index; 0 is the default",
+    )
+    .meaning("80 % of the host's or container's")
+    .live(),
+    setting(
+        "maxmemory-clients",
+        Group::Resources,
+        "SIZE",
+        "0",
+        Field::Bytes {
+            lens: lens!(maxmemory_clients_bytes),
+            min: limits::MIB as u64,
+            max: limits::REGION_LEN_BYTES_MAX,
+            is_zero_default: true,
+        },
+        "memory for connections' buffers; 0 is the default",
+    )
+    .meaning("a tenth of the host's or container's")
+    .live(),
+    setting(
+        "maxmemory-policy",
+        Group::Resources,
+        "POLICY",
+        "noeviction",
+        Field::Choice {
+            lens: lens!(maxmemory_policy),
+            choices: EVICTION_POLICIES,
+        },
+        "what to do at maxmemory: refuse writes, or evict which keys",
+    )
+    .live(),
+    setting(
+        "port",
+        Group::Basic,
+        "PORT",
+        "6379",
+        Field::Number {
+            lens: lens!(port),
+            min: 0,
+            max: u16::MAX as u64,
+        },
+        "TCP port; 0 lets the system choose one",
+    ),
+    // Long, because the timer itself can make an executor sleep on its work (ARCHITECTURE.md, "The
+    // guard").
+    setting(
+        "preempt-timer-us",
+        Group::Expert,
+        "MICROSECONDS",
+        "100000",
+        Field::Number {
+            lens: lens!(preempt_timer_us),
+            min: 50,
+            max: 1_000_000,
+        },
+        "longest time between an executor's looks at its rings; shorter is not faster",
+    ),
+    setting(
+        "protected-mode",
+        Group::Network,
+        "yes|no",
+        "yes",
+        Field::Bool(lens!(protected_mode)),
+        "without requirepass, refuse clients of other hosts",
+    )
+    .live(),
+    setting(
+        "proto-max-bulk-len",
+        Group::Network,
+        "SIZE",
+        "512mb",
+        Field::Bytes {
+            lens: lens!(proto_max_bulk_len_bytes),
+            min: limits::MIB as u64,
+            max: limits::BULK_LEN_BYTES_MAX as u64,
+            is_zero_default: false,
+        },
+        "longest argument of a command",
+    )
+    .live(),
+    setting(
+        "requirepass",
+        Group::Basic,
+        "PASSWORD",
+        "",
+        Field::Text(lens!(requirepass)),
+        "password that clients must give (AUTH, HELLO)",
+    )
+    .meaning("none")
+    .live(),
+    setting(
+        "salvage",
+        Group::Durability,
+        "yes|no",
+        "no",
+        Field::Bool(lens!(salvage)),
+        "serve what is intact of a damaged data file, instead of refusing to start",
+    ),
+    constant(
+        "save",
+        "",
+        Field::Choice {
+            lens: lens!(save),
+            choices: &[""],
+        },
+        "snapshot points; there are none, dir makes every write durable",
+    )
+    .live(),
+    setting(
+        "shards",
+        Group::Resources,
+        "COUNT",
+        "0",
+        Field::Number {
+            lens: lens!(shards),
+            min: 0,
+            max: limits::SHARD_COUNT_MAX as u64,
+        },
+        "shards, each with a pinned thread; 0 is the default",
+    )
+    .meaning("one per CPU"),
+    setting(
+        "tcp-backlog",
+        Group::Network,
+        "COUNT",
+        "511",
+        Field::Number {
+            lens: lens!(tcp_backlog),
+            min: 1,
+            max: u16::MAX as u64,
+        },
+        "connections that may wait to be accepted, per core and address",
+    ),
+    setting(
+        "tcp-keepalive",
+        Group::Network,
+        "SECONDS",
+        "300",
+        Field::Number {
+            lens: lens!(tcp_keepalive_s),
+            min: 0,
+            max: i32::MAX as u64,
+        },
+        "ask after so long a silence whether the peer lives; 0 never",
+    )
+    .live(),
+    setting(
+        "timeout",
+        Group::Network,
+        "SECONDS",
+        "0",
+        Field::Number {
+            lens: lens!(timeout_s),
+            min: 0,
+            max: i32::MAX as u64,
+        },
+        "disconnect a client that is silent for so long; 0 never",
+    )
+    .live(),
+    setting(
+        "unixsocket",
+        Group::Basic,
+        "PATH",
+        "",
+        Field::Text(lens!(unixsocket)),
+        "unix socket to listen on besides",
+    )
+    .meaning("none"),
+    setting(
+        "unixsocketperm",
+        Group::Network,
+        "MODE",
+        "0",
+        Field::Octal {
+            lens: lens!(unixsocketperm),
+            max: 0o777,
+        },
+        "permissions of the unix socket, in octal; 0 leaves them to the umask",
+    )
+    .meaning("by umask"),
+];
