@@ -281,6 +281,37 @@ fn tombstones_go_when_what_they_hide_is_gone() {
 }
 
 #[test]
+fn keys_removed_together_go_together_when_there_is_no_room() {
+    let folder = Folder::new();
+    let mut store = open(folder.path(), 8 * MIB, 1);
+    let keys = (0u32..).map(|number| format!("key:{number}").into_bytes());
+    let written: Vec<Vec<u8>> = keys
+        .take_while(|key| store.set(key, &[7; 100]).is_ok())
+        .collect();
+    let mut refused_count = 0;
+    // No rounds: what is removed gives no room back.
+    for (number, together) in (1u64..).zip(written.chunks(300)) {
+        let shard = &mut store.shards[0];
+        shard.begin_transaction(number);
+        if shard
+            .prepare_removals(together.iter().map(Vec::as_slice))
+            .is_ok()
+        {
+            for key in together {
+                assert_eq!(shard.remove(shard.key(key), 0), Ok(true));
+            }
+        } else {
+            refused_count += 1;
+        }
+        shard.end_transaction();
+        if refused_count > 3 {
+            break;
+        }
+    }
+    assert!(refused_count > 0, "there was room for all");
+}
+
+#[test]
 fn expiries_and_clears_are_kept() {
     let folder = Folder::new();
     let mut store = open(folder.path(), 16 * MIB, 1);

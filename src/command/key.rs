@@ -129,6 +129,8 @@ fn del(context: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Stat
 }
 
 fn remove_all(context: &mut Context<'_>, args: Args<'_>) -> Result<u64, OutOfMemory> {
+    let names = (1..args.len()).map(|at| args.get(at));
+    context.shard.prepare_removals(names)?;
     let mut count = 0;
     let mut keys = KeysAhead::new(args, 1);
     while let Some((_, key)) = keys.next(context) {
