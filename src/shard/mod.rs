@@ -67,7 +67,7 @@ use limbo::{Limbo, Retired};
 use log::{Log, Purpose, Reserved};
 use record::{Kind, Record, Shape, copy};
 use slot::{Location, Slot};
-use stage::Staged;
+use stage::{Staged, shape_of};
 use table::{Mark, Place, SplitError, Table};
 
 /// The keys of one core.
@@ -609,17 +609,5 @@ impl Shard {
         if let Some(extent) = self.large.condemn(run) {
             self.give_up(Retired::Extent(extent));
         }
-    }
-}
-
-#[inline]
-const fn shape_of(key: Key<'_>, value_len_bytes: usize, attributes: Attributes) -> Shape {
-    Shape {
-        key_len_bytes: key.bytes.len(),
-        value_len_bytes,
-        has_expiry: attributes.expires_at_ms.is_some(),
-        is_raw: attributes.is_raw,
-        kind: Kind::STRING,
-        is_member: false,
     }
 }

@@ -7,7 +7,7 @@
 //! up must say so, or its run would wait for a store that never comes.
 
 use super::large::RunReference;
-use super::{Attributes, Key, Kind, OutOfMemory, Purpose, Shard, Written, shape_of};
+use super::{Attributes, Key, Kind, OutOfMemory, Purpose, Shape, Shard, Written};
 
 /// A run that is being filled.
 #[derive(Debug)]
@@ -134,5 +134,22 @@ impl Shard {
 impl Staged {
     fn is_of(&self, value: &[u8]) -> bool {
         (self.address, self.len_bytes) == (value.as_ptr().addr(), value.len())
+    }
+}
+
+/// The record of a key and a value that is stored as it is.
+#[inline]
+pub(super) const fn shape_of(
+    key: Key<'_>,
+    value_len_bytes: usize,
+    attributes: Attributes,
+) -> Shape {
+    Shape {
+        key_len_bytes: key.bytes.len(),
+        value_len_bytes,
+        has_expiry: attributes.expires_at_ms.is_some(),
+        is_raw: attributes.is_raw,
+        kind: Kind::STRING,
+        is_member: false,
     }
 }
