@@ -462,3 +462,20 @@ fn numbers_of_transactions_that_are_in_the_file_are_known_after_a_start() {
     let store = open(folder.path(), 64 * MIB, 1);
     assert_eq!(store.region.rounds().transaction_floor(), 77);
 }
+
+#[test]
+fn a_write_without_room_waits_once_when_no_round_ends() {
+    let folder = Folder::new();
+    let mut store = open(folder.path(), 16 * MIB, 1);
+    // What was overwritten waits for rounds, and there are none.
+    let is_refused = |store: &mut Store| store.set(b"large", &vec![1; 1 << 20]).is_err();
+    while !is_refused(&mut store) {}
+    // If each waited this would take minutes.
+    for _ in 0..10_000 {
+        assert!(is_refused(&mut store));
+    }
+    for _ in 0..5 {
+        store.region.sync().expect("a disk");
+    }
+    assert!(!is_refused(&mut store), "rounds bring room");
+}

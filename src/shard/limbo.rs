@@ -42,6 +42,8 @@ pub(super) struct Limbo {
     stored: VecDeque<(Moment, u64, Retired)>,
     /// What that holds of the budget.
     stored_bytes: u64,
+    /// The round that was durable when a write had waited for more room in vain.
+    in_vain: Option<u64>,
 }
 
 /// When something was given up, as the disk will know it.
@@ -104,6 +106,16 @@ impl Limbo {
         } else {
             self.queue.push_front((epoch, rest));
         }
+    }
+
+    /// Notes that a write has waited in vain, with `round` durable.
+    pub(super) const fn note_in_vain(&mut self, round: u64) {
+        self.in_vain = Some(round);
+    }
+
+    /// Whether one has since `round` is durable.
+    pub(super) fn was_in_vain(&self, round: u64) -> bool {
+        self.in_vain == Some(round)
     }
 
     /// Bytes that wait for the disk.

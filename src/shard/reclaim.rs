@@ -26,6 +26,20 @@ const MERGE_STEP_COUNT: usize = 64;
 const ROUND_WANTED_DIVISOR: u64 = 4;
 /// How often a write asks whether other cores have left what it waits for: some milliseconds.
 const WAIT_COUNT_MAX: usize = 100_000;
+/// How often a write yields its core, in a file, for one round to end: some milliseconds.
+const YIELD_COUNT_MAX: usize = 10_000;
+/// For how many it waits: after four all that waits is settled, and with a fifth it is free.
+const ROUND_COUNT_MAX: usize = 6;
+
+/// How a write has waited for room.
+#[derive(Debug, Default)]
+struct Wait {
+    /// Looks; in a file, those since the last round ended.
+    count: usize,
+    /// The last durable round, and how many there were.
+    round: Option<u64>,
+    round_count: usize,
+}
 
 impl Shard {
     /// Does up to about `budget_bytes` of work that nobody waits for; true when more is left. What
@@ -66,7 +80,7 @@ impl Shard {
         self.emergency_count += 1;
         let mut compacted_count = 0;
         let mut compacted_count_max = EMERGENCY_COMPACTION_BLOCKS_MAX;
-        let mut wait_count = 0;
+        let mut wait = Wait::default();
         loop {
             if self.free_step(LARGE_STEP_LEN_BYTES).is_some() || self.sweep() {
                 if let Some(done) = attempt(self) {
@@ -76,11 +90,10 @@ impl Shard {
                 compacted_count_max = EVICTING_COMPACTION_BLOCKS_MAX;
             } else if compacted_count < compacted_count_max && self.compact_block() {
                 compacted_count += 1;
-            } else if self.is_owed() && wait_count < WAIT_COUNT_MAX {
+            } else if self.is_owed() && self.may_wait(&mut wait) {
                 // Another core is in the middle of a turn, which is short. It may be waiting for
                 // this one as well; here nothing of its keys is in use.
                 self.region.epochs().renew(self.id);
-                wait_count += 1;
                 self.wait_for_a_round();
                 // In a file, blocks become free while nobody here frees anything.
                 let done = self.log.is_durable().then(|| attempt(self)).flatten();
@@ -107,6 +120,32 @@ impl Shard {
             self.limbo.len() > 0 || self.log.has_unsettled() || self.region.is_awaiting_round();
         // Nobody runs rounds while the shards are being recovered.
         is_owed && !self.region.is_recovering()
+    }
+
+    /// Whether a write may wait on. In a file that is only while rounds come to their end; once it was
+    /// in vain, writes fail at once until the next one has.
+    fn may_wait(&mut self, wait: &mut Wait) -> bool {
+        if !self.log.is_durable() {
+            wait.count += 1;
+            return wait.count <= WAIT_COUNT_MAX;
+        }
+        let rounds = self.region.rounds();
+        let durable = rounds.durable();
+        if self.limbo.was_in_vain(durable) {
+            rounds.request(rounds.needed());
+            return false;
+        }
+        if wait.round != Some(durable) {
+            wait.round = Some(durable);
+            wait.round_count += 1;
+            wait.count = 0;
+        }
+        wait.count += 1;
+        if wait.round_count > ROUND_COUNT_MAX || wait.count > YIELD_COUNT_MAX {
+            self.limbo.note_in_vain(durable);
+            return false;
+        }
+        true
     }
 
     /// Waits a moment for other cores, and in a file for the disk: rounds give back what was freed.
