@@ -117,8 +117,9 @@ pub const EMERGENCY_COMPACTION_BLOCKS_MAX: usize = 256;
 pub const LARGE_STEP_LEN_BYTES: u64 = 2 * MIB as u64;
 /// Milliseconds of a tick of the expiry wheel: how late a key is removed if the core has time.
 pub const EXPIRY_TICK_MS: u64 = 128;
-/// Memory of the expiry wheel is taken and given back in pages of this.
-pub const EXPIRY_PAGE_LEN_BYTES: usize = 64 * KIB;
+/// Memory of the expiry wheel is taken and given back in pages of this (tiny as blocks are for the model
+/// checker).
+pub const EXPIRY_PAGE_LEN_BYTES: usize = if cfg!(loom) { 512 } else { 64 * KIB };
 /// Entries of the expiry wheel without a key that are tolerated, besides one for each key.
 pub const EXPIRY_LITTER_COUNT: u64 = 64 * KIB as u64;
 /// Keys that one step of background work looks at for whether they have expired: about 0.3 ms.
