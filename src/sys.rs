@@ -75,6 +75,13 @@ pub fn wake_without_preempting() {
     let _ = unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const priority) };
 }
 
+/// Ends the process without a word when it writes to a pipe that nobody reads, as in `... | head`, like
+/// any Unix tool; the runtime of Rust has it panic. Not for servers, which outlive their readers.
+pub fn end_with_reader() {
+    // SAFETY: the default action is no handler, so nothing of this process runs in one.
+    let _ = unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+}
+
 /// Keeps the calling thread off `cpus`, if it may use any others; else it stays as it is.
 pub fn keep_off(cpus: &[usize]) {
     // SAFETY: a set of CPUs is plain bits, and no bits are the empty set.

@@ -6,9 +6,10 @@
 mod common;
 
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::process::Command;
 
 use common::client::{Client, request};
-use common::process::{Ended, Folder, Server, free_port, run};
+use common::process::{Ended, Folder, Server, coremap, free_port, run};
 
 /// Fails unless the server ended with `code`, saying one line that names every one of `parts`.
 #[track_caller]
@@ -27,6 +28,18 @@ fn expect_refusal(ended: &Ended, codes: &[i32], parts: &[&str]) {
     for part in parts {
         assert!(said.contains(part), "no `{part}` in: {said}");
     }
+}
+
+#[test]
+fn help_that_nobody_reads_ends_without_a_word() {
+    let (reader, writer) = std::io::pipe().expect("descriptors are left");
+    drop(reader);
+    let ended = Command::new(coremap())
+        .arg("--help")
+        .stdout(writer)
+        .output()
+        .expect("it is built");
+    assert_eq!(String::from_utf8_lossy(&ended.stderr), "");
 }
 
 #[test]

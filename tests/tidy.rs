@@ -58,7 +58,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "server", "config", "rdb", "shard", "region", "hash", "error", "limits",
+            "server", "config", "rdb", "shard", "region", "hash", "sys", "error", "limits",
         ],
     ),
 ];

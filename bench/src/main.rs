@@ -50,6 +50,7 @@ enum Instrument {
 }
 
 fn main() -> std::process::ExitCode {
+    coremap::sys::end_with_reader();
     let arguments: Arguments = argh::from_env();
     let outcome = match arguments.instrument {
         Instrument::Load(options) => load::main(&options),

@@ -40,7 +40,11 @@ enum Request {
 
 /// Runs the binary with the arguments that follow its name; returns its exit code.
 pub fn run(arguments: &[String]) -> ExitCode {
-    let result = match parse(arguments) {
+    let request = parse(arguments);
+    if !matches!(request, Ok(Request::Serve { .. })) {
+        crate::sys::end_with_reader();
+    }
+    let result = match request {
         Ok(Request::Print(text)) => {
             print!("{text}");
             Ok(())
