@@ -252,7 +252,7 @@ fn command_lists_what_the_server_knows() {
     assert_eq!(i64::try_from(all.len()), Ok(count));
     let list = client.value("COMMAND LIST").list();
     let names: BTreeSet<String> = list.into_iter().map(|name| name.text()).collect();
-    let wanted = "append auth client cluster command config copy dbsize decr decrby del echo exists expire \
+    let wanted = "append auth client command config copy dbsize decr decrby del echo exists expire \
                   expireat expiretime flushall flushdb get getdel getex getrange getset hello incr incrby \
                   incrbyfloat info keys mget module mset msetnx object persist pexpire pexpireat pexpiretime \
                   ping psetex pttl quit randomkey rename renamenx reset role scan select set setex setnx \

@@ -44,6 +44,7 @@ mod server;
 pub mod settings;
 mod string;
 mod table;
+mod unsupported;
 
 pub use connection::{DENIED, MAXCLIENTS_REACHED, NOAUTH, REDIS_VERSION, owes_password};
 pub use context::{

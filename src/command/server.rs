@@ -11,12 +11,6 @@ use super::{Context, Flags, Merge, Row, Run, Scope, SessionContext, Status, repl
 
 pub(super) const ROWS: &[Row] = &[
     Row {
-        name: "cluster",
-        arity: -2,
-        subcommands: CLUSTER,
-        ..Row::BLANK
-    },
-    Row {
         name: "dbsize",
         arity: 1,
         flags: Flags::READONLY.with(Flags::FAST),
@@ -63,36 +57,6 @@ const FLUSH: Row = Row {
     scope: Scope::AllShards,
     merge: Merge::Ok,
     run: Run::Shard(flush),
-    ..Row::BLANK
-};
-
-const CLUSTER: &[Row] = &[
-    Row {
-        name: "cluster|info",
-        ..NO_CLUSTER
-    },
-    Row {
-        name: "cluster|myid",
-        ..NO_CLUSTER
-    },
-    Row {
-        name: "cluster|nodes",
-        ..NO_CLUSTER
-    },
-    Row {
-        name: "cluster|shards",
-        ..NO_CLUSTER
-    },
-    Row {
-        name: "cluster|slots",
-        ..NO_CLUSTER
-    },
-];
-
-const NO_CLUSTER: Row = Row {
-    arity: 2,
-    flags: Flags::STALE,
-    run: Run::Session(cluster),
     ..Row::BLANK
 };
 
@@ -145,10 +109,6 @@ fn role(_: &mut SessionContext<'_>, _: Args<'_>, reply: &mut Reply<'_>) {
     reply.bulk(b"master");
     reply.integer(0);
     reply.array(0);
-}
-
-fn cluster(_: &mut SessionContext<'_>, _: Args<'_>, reply: &mut Reply<'_>) {
-    reply.error("ERR This instance has cluster support disabled");
 }
 
 fn module_help(_: &mut SessionContext<'_>, _: Args<'_>, reply: &mut Reply<'_>) {

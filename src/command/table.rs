@@ -1,13 +1,15 @@
 //! The table itself and the way from a name to its row.
 //!
 //! Rows are gathered from the files that own them when this is compiled. So is the hash: the first
-//! multiplier under which no two names collide. A name of up to 16 bytes fits two words; folding
-//! them to lower case is one `or` each, which is exact because names are letters only (asserted).
+//! multiplier under which no two names collide. A name of up to 16 letters fits two words; folding
+//! them to lower case is one `or` each, which is exact for letters. The few names that are longer or
+//! have a `_` or `-` are looked for one by one, when the hash knew nothing.
 
 use crate::resp::Args;
 
 use super::{
     Row, client, config, connection, info, introspect, key, persistence, scan, server, string,
+    unsupported,
 };
 
 /// Every command clients can name, without subcommands.
@@ -31,10 +33,21 @@ pub fn lookup(args: Args<'_>) -> Result<&'static Row, Vec<u8>> {
 /// The row named `name`, in any case.
 #[inline]
 pub(super) fn find(name: &[u8]) -> Option<&'static Row> {
-    let folded = Folded::of(name)?;
-    let row_number = usize::from(INDEX[folded.hash(MULTIPLIER)]);
-    // Empty places of the index point at row 0, which then differs.
-    (FOLDED[row_number] == folded).then(|| &ROWS[row_number])
+    if let Some(folded) = Folded::of(name) {
+        let row_number = usize::from(INDEX[folded.hash(MULTIPLIER)]);
+        // Empty places of the index point at row 0, which then differs.
+        if FOLDED[row_number] == folded {
+            return Some(&ROWS[row_number]);
+        }
+    }
+    find_unhashed(name)
+}
+
+/// The row of a name that two words do not hold.
+#[cold]
+fn find_unhashed(name: &[u8]) -> Option<&'static Row> {
+    let mut unhashed = rows().filter(|row| !is_hashed(row.name));
+    unhashed.find(|row| row.name.as_bytes().eq_ignore_ascii_case(name))
 }
 
 /// The subcommand of `row` called `name`, in any case.
@@ -50,7 +63,10 @@ pub(super) fn find_subcommand(row: &'static Row, name: &[u8]) -> Option<&'static
 fn lookup_subcommand(row: &'static Row, args: Args<'_>) -> Result<&'static Row, Vec<u8>> {
     let mut row = row;
     if !row.subcommands.is_empty() && args.len() > 1 {
-        row = find_subcommand(row, args.get(1)).ok_or_else(|| unknown_subcommand(args))?;
+        row = find_subcommand(row, args.get(1)).ok_or_else(|| {
+            unsupported::refusal_of_subcommand(row.name, args.get(1))
+                .unwrap_or_else(|| unknown_subcommand(args))
+        })?;
     }
     if row.takes(args.len()) {
         return Ok(row);
@@ -67,7 +83,7 @@ fn hidden(args: Args<'_>) -> Result<&'static Row, Vec<u8>> {
     if is_http {
         Ok(&connection::CROSS_PROTOCOL)
     } else {
-        Err(unknown_command(args))
+        Err(unsupported::refusal(args.get(0)).unwrap_or_else(|| unknown_command(args)))
     }
 }
 
@@ -114,7 +130,20 @@ fn quotable(arg: &[u8], len_bytes_max: usize) -> &[u8] {
     arg.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
-/// A name as two words in lower case: the first and the last eight bytes of up to 16.
+/// Whether a row of that name is found by its hash.
+const fn is_hashed(name: &str) -> bool {
+    let name = name.as_bytes();
+    let mut at = 0;
+    while at < name.len() {
+        if !name[at].is_ascii_lowercase() {
+            return false;
+        }
+        at += 1;
+    }
+    name.len() <= HASHED_LEN_BYTES_MAX
+}
+
+/// A name of letters as two words in lower case: the first and the last eight bytes of up to 16.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Folded {
     head: u64,
@@ -123,6 +152,13 @@ struct Folded {
 }
 
 impl Folded {
+    /// Equal to no name.
+    const NOTHING: Self = Self {
+        head: 0,
+        tail: 0,
+        len_bytes: 0,
+    };
+
     #[inline]
     const fn of(name: &[u8]) -> Option<Self> {
         let len = name.len();
@@ -141,7 +177,7 @@ impl Folded {
         } else {
             return None;
         };
-        if len > NAME_LEN_BYTES_MAX {
+        if len > HASHED_LEN_BYTES_MAX {
             return None;
         }
         Some(Self {
@@ -204,29 +240,29 @@ const fn is_before(left: &str, right: &str) -> bool {
 }
 
 const fn fold_all() -> [Folded; ROW_COUNT] {
-    let mut folded = [Folded {
-        head: 0,
-        tail: 0,
-        len_bytes: 0,
-    }; ROW_COUNT];
+    let mut folded = [Folded::NOTHING; ROW_COUNT];
     let mut row_number = 0;
     while row_number < ROW_COUNT {
-        let name = ROWS[row_number].name.as_bytes();
-        let mut at = 0;
-        while at < name.len() {
-            assert!(
-                name[at].is_ascii_lowercase(),
-                "names are lower-case letters"
-            );
-            at += 1;
+        let name = ROWS[row_number].name;
+        assert_is_name(name.as_bytes());
+        if is_hashed(name) {
+            folded[row_number] = match Folded::of(name.as_bytes()) {
+                Some(folded) => folded,
+                None => panic!("two words hold it"),
+            };
         }
-        folded[row_number] = match Folded::of(name) {
-            Some(folded) => folded,
-            None => panic!("names have 1 to 16 letters"),
-        };
         row_number += 1;
     }
     folded
+}
+
+const fn assert_is_name(name: &[u8]) {
+    assert!(!name.is_empty() && name.len() <= NAME_LEN_BYTES_MAX);
+    let mut at = 0;
+    while at < name.len() {
+        assert!(name[at].is_ascii_lowercase() || name[at] == b'_' || name[at] == b'-');
+        at += 1;
+    }
 }
 
 /// The index under `multiplier`, unless two names collide.
@@ -239,12 +275,14 @@ const fn index_under(multiplier: u64) -> Option<[u8; 1 << INDEX_BITS]> {
     let mut is_taken = [false; 1 << INDEX_BITS];
     let mut row_number = 0;
     while row_number < ROW_COUNT {
-        let place = FOLDED[row_number].hash(multiplier);
-        if is_taken[place] {
-            return None;
+        if is_hashed(ROWS[row_number].name) {
+            let place = FOLDED[row_number].hash(multiplier);
+            if is_taken[place] {
+                return None;
+            }
+            is_taken[place] = true;
+            index[place] = row_number as u8;
         }
-        is_taken[place] = true;
-        index[place] = row_number as u8;
         row_number += 1;
     }
     Some(index)
@@ -293,8 +331,10 @@ static INDEX: [u8; 1 << INDEX_BITS] = match index_under(MULTIPLIER) {
 /// 1,024 places for about a hundred names: a few hundred multipliers are tried.
 const INDEX_BITS: u32 = 10;
 const _: () = assert!(ROW_COUNT <= u8::MAX as usize);
-/// Longest name that can be looked up: two words.
-const NAME_LEN_BYTES_MAX: usize = 16;
+/// Longest name that is hashed: two words.
+const HASHED_LEN_BYTES_MAX: usize = 16;
+/// Longest name of a row.
+const NAME_LEN_BYTES_MAX: usize = 24;
 /// Sets the bit that makes a letter lower-case in each byte.
 const LOWER_CASE: u64 = 0x2020_2020_2020_2020;
 /// What an error quotes of a name, and of all arguments together.
