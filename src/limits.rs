@@ -152,7 +152,7 @@ pub const PROBE_COMMAND_COUNT: usize = WINDOW_COMMAND_COUNT / 2;
 pub const TURN_COMMAND_COUNT_MAX: usize = 4096;
 /// Bytes of input and output one turn may handle: about 1 ms of copying.
 pub const TURN_LEN_BYTES_MAX: usize = MIB;
-/// Commands of one batch to another core (measured: 1,024 beats 256 and 20,000).
+/// Commands of one batch to another core (measured: bench/results/2026-11-21-forwarding).
 pub const BATCH_COMMAND_COUNT_MAX: usize = 1024;
 /// Reply bytes after which the executing core returns a batch unfinished.
 pub const BATCH_REPLY_LEN_BYTES_MAX: usize = MIB;
@@ -224,6 +224,8 @@ pub const REACTOR_PASS_INTERVAL_US: u64 = 1_000;
 /// Milliseconds without work after which a core leaves its sleep to the runtime, which is dearer
 /// but knows of timers: those are late by this at most.
 pub const SILENCE_MS: u64 = 10;
+/// Microseconds at most that a core without work may be told to look on before it sleeps.
+pub const SPIN_US_MAX: u64 = 100_000;
 /// Milliseconds to wait when the process or the system is out of descriptors.
 pub const ACCEPT_BACKOFF_MS: u64 = 20;
 /// Seconds a client that is to be disconnected has to take its last replies.

@@ -63,6 +63,8 @@ pub struct Settings {
     pub save: String,
     /// `shards`; once the server runs, how many there are
     pub shards: u64,
+    /// `spin-us`
+    pub spin_us: u64,
     /// `tcp-backlog`
     pub tcp_backlog: u64,
     /// `tcp-keepalive`
@@ -215,6 +217,7 @@ impl Default for Settings {
             salvage: false,
             save: String::new(),
             shards: 0,
+            spin_us: 0,
             tcp_backlog: 0,
             tcp_keepalive_s: 0,
             timeout_s: 0,

@@ -140,6 +140,10 @@ impl Engine {
 
     // ── time ────────────────────────────────────────────────────────────────────────────────────
 
+    pub(super) fn moment(&self) -> Moment {
+        self.clock.borrow().moment()
+    }
+
     pub(super) fn now(&self) -> Now {
         let clock = self.clock.borrow();
         Now {

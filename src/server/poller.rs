@@ -25,7 +25,7 @@
 //!
 //! **A doorbell is armed only for a sleep**, so that a core that is awake is never woken. Other
 //! threads must ring it: the runtime's own way of waking a task from another thread is not seen in
-//! time by a core that sleeps here.
+//! time by a core that sleeps here. A core that spins (`spin-us`) is awake, too.
 
 use std::os::fd::AsFd;
 use std::pin::Pin;
@@ -35,6 +35,7 @@ use std::time::Duration;
 
 use futures_io::AsyncRead;
 
+use super::clock::Moment;
 use super::connection::ConnectionTask;
 use super::control::Mail;
 use super::engine::{Engine, Stage};
@@ -45,12 +46,14 @@ use crate::limits::SILENCE_MS;
 /// Looks and sleeps until the core ends.
 pub(super) async fn run(engine: Rc<Engine>) {
     let mut events = Events::new();
+    let mut spin = Spin::default();
     loop {
         let polls = engine.poll_count();
         engine.yield_now().await;
         read_mail(&engine);
         let is_busy = engine.exchange() || engine.poll_count() != polls;
-        let may_sleep = !is_busy && engine.lane.borrow_mut().arm_doorbell();
+        let may_sleep =
+            !spin.goes_on(&engine, is_busy) && !is_busy && engine.lane.borrow_mut().arm_doorbell();
         let patience_ms = if may_sleep { SILENCE_MS } else { 0 };
         let look = engine
             .readiness
@@ -66,6 +69,27 @@ pub(super) async fn run(engine: Rc<Engine>) {
         for event in events.iter() {
             engine.tell(event);
         }
+    }
+}
+
+/// Looking on without work, for as long as `spin-us` says: a sleep and the wake after it take longer
+/// than a client on another CPU takes to send its next request.
+#[derive(Default)]
+struct Spin {
+    /// When the core was first seen without work.
+    idle_since: Option<Moment>,
+}
+
+impl Spin {
+    /// Whether a core that has nothing to do should look again instead of sleeping.
+    fn goes_on(&mut self, engine: &Engine, is_busy: bool) -> bool {
+        let spin_us = engine.lane.borrow().core().settings.spin_us;
+        if is_busy || spin_us == 0 {
+            self.idle_since = None;
+            return false;
+        }
+        let moment = engine.moment();
+        moment.us_since(*self.idle_since.get_or_insert(moment)) < spin_us
     }
 }
 

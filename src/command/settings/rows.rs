@@ -314,6 +314,19 @@ pub const SETTINGS: &[Setting] = &[
     )
     .meaning("one per CPU"),
     setting(
+        "spin-us",
+        Group::Expert,
+        "MICROSECONDS",
+        "0",
+        Field::Number {
+            lens: lens!(spin_us),
+            min: 0,
+            max: limits::SPIN_US_MAX,
+        },
+        "look on for so long without work before a core sleeps; wants a CPU that nobody else needs",
+    )
+    .live(),
+    setting(
         "tcp-backlog",
         Group::Network,
         "COUNT",
