@@ -317,13 +317,13 @@ pub const SETTINGS: &[Setting] = &[
         "spin-us",
         Group::Expert,
         "MICROSECONDS",
-        "0",
+        "20",
         Field::Number {
             lens: lens!(spin_us),
             min: 0,
             max: limits::SPIN_US_MAX,
         },
-        "look on for so long without work before a core sleeps; wants a CPU that nobody else needs",
+        "look on for so long without work before a core sleeps, where that pays; 0 never",
     )
     .live(),
     setting(
