@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use argh::FromArgs;
 
-use super::client::{Address, Client, Reply, password};
+use super::client::{Client, Reply, Target};
 use super::progress::Progress;
 use crate::error::Error;
 use crate::region::Original;
@@ -45,8 +45,7 @@ impl Backup {
     /// The server cannot be reached or has no file, its directory is not on this host, or the copy
     /// cannot be written.
     pub(super) fn run(&self) -> Result<(), Error> {
-        let address = Address::of(self.unixsocket.as_ref(), &self.host, self.port);
-        let mut client = Client::connect(address, password(self.pass.as_ref()).as_deref())?;
+        let mut client = self.target().connect()?;
         let source = source_of(&mut client)?;
         client.ask(&[b"HOLDFILE"])?;
         client.ask(&[b"DBSIZE"])?;
@@ -76,6 +75,15 @@ impl Backup {
             original.path().display()
         );
         Ok(())
+    }
+
+    fn target(&self) -> Target<'_> {
+        Target {
+            host: &self.host,
+            port: self.port,
+            unixsocket: self.unixsocket.as_deref(),
+            pass: self.pass.as_deref(),
+        }
     }
 }
 

@@ -12,30 +12,41 @@ const REPLY_LEN_BYTES_MAX: u64 = 64 << 10;
 /// Elements of an array at most.
 const ELEMENT_COUNT_MAX: u64 = 1_000;
 
+/// A server as the options of a tool name it.
+#[derive(Clone, Debug)]
+pub(super) struct Target<'a> {
+    pub(super) host: &'a str,
+    pub(super) port: u16,
+    /// The path of a socket, instead of host and port.
+    pub(super) unixsocket: Option<&'a str>,
+    /// Without one, that of the environment counts.
+    pub(super) pass: Option<&'a str>,
+}
+
+impl Target<'_> {
+    /// A connection to the server, once it is seen to answer.
+    ///
+    /// # Errors
+    /// The server cannot be reached, or refuses the password.
+    pub(super) fn connect(&self) -> Result<Client, Error> {
+        let address = match self.unixsocket {
+            Some(path) => Address::Unix(path.to_owned()),
+            None => Address::Tcp(self.host.to_owned(), self.port),
+        };
+        // The variable is where redis-cli has it from.
+        let password = self.pass.map(str::to_owned);
+        let password = password.or_else(|| std::env::var("REDISCLI_AUTH").ok());
+        Client::connect(address, password.as_deref())
+    }
+}
+
 /// Where a server listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Address {
+#[derive(Clone, Debug)]
+enum Address {
     /// A host by name or number, and a port.
     Tcp(String, u16),
     /// The path of a socket.
     Unix(String),
-}
-
-impl Address {
-    /// The socket if there is one, else host and port.
-    pub(super) fn of(unixsocket: Option<&String>, host: &str, port: u16) -> Self {
-        match unixsocket {
-            Some(path) => Self::Unix(path.clone()),
-            None => Self::Tcp(host.to_owned(), port),
-        }
-    }
-}
-
-/// The password that was given, else the one where redis-cli has it from.
-pub(super) fn password(given: Option<&String>) -> Option<String> {
-    given
-        .cloned()
-        .or_else(|| std::env::var("REDISCLI_AUTH").ok())
 }
 
 impl fmt::Display for Address {
@@ -67,10 +78,7 @@ pub(super) struct Client {
 
 impl Client {
     /// Connects, and authenticates if there is a password.
-    ///
-    /// # Errors
-    /// The server cannot be reached, or refuses the password.
-    pub(super) fn connect(address: Address, password: Option<&str>) -> Result<Self, Error> {
+    fn connect(address: Address, password: Option<&str>) -> Result<Self, Error> {
         let (output, input) = open(&address)
             .map_err(|reason| Error::failed(format!("cannot connect to {address}"), &reason))?;
         let mut client = Self {

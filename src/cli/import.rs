@@ -11,7 +11,7 @@ use std::io::BufReader;
 
 use argh::FromArgs;
 
-use super::client::{Address, Client, Reply, append_request, password};
+use super::client::{Client, Reply, Target, append_request};
 use super::progress::Progress;
 use crate::error::Error;
 use crate::limits::{BULK_LEN_BYTES_MAX, MIB};
@@ -69,10 +69,8 @@ impl Import {
     /// The file cannot be read or is damaged, the server cannot be reached or refuses a key.
     pub(super) fn run(&self) -> Result<(), Error> {
         self.walk("checking", |_| Ok(()))?;
-        let address = Address::of(self.unixsocket.as_ref(), &self.host, self.port);
-        let password = password(self.pass.as_ref());
         let mut sender = Sender {
-            client: Client::connect(address, password.as_deref())?,
+            client: self.target().connect()?,
             is_replacing: self.replace,
             requests: Vec::new(),
             waiting_count: 0,
@@ -84,6 +82,15 @@ impl Import {
         sender.await_answers()?;
         print!("{}", sender.tally);
         Ok(())
+    }
+
+    fn target(&self) -> Target<'_> {
+        Target {
+            host: &self.host,
+            port: self.port,
+            unixsocket: self.unixsocket.as_deref(),
+            pass: self.pass.as_deref(),
+        }
     }
 
     /// Gives every key of the file to `take`.
