@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use argh::FromArgs;
 
-use super::client::{Client, Reply, Target};
+use super::client::{Client, Target};
 use super::progress::Progress;
 use crate::error::Error;
 use crate::region::Original;
@@ -82,6 +82,7 @@ impl Backup {
             host: &self.host,
             port: self.port,
             unixsocket: self.unixsocket.as_deref(),
+            user: None,
             pass: self.pass.as_deref(),
         }
     }
@@ -90,13 +91,9 @@ impl Backup {
 /// The directory of a server.
 fn source_of(client: &mut Client) -> Result<PathBuf, Error> {
     let reply = client.ask(&[b"CONFIG", b"GET", b"dir"])?;
-    let dir = match reply {
-        Reply::Array(parts) => match parts.into_iter().nth(1) {
-            Some(Reply::Bulk(bytes)) => String::from_utf8(bytes).unwrap_or_default(),
-            _ => String::new(),
-        },
-        _ => String::new(),
-    };
+    let pairs = reply.pairs();
+    let dir = pairs.first().and_then(|(_, dir)| dir.text());
+    let dir = String::from_utf8_lossy(dir.unwrap_or_default()).into_owned();
     match Path::new(&dir) {
         path if path.is_absolute() => Ok(path.to_owned()),
         _ => Err(Error::Failed(

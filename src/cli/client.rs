@@ -1,16 +1,17 @@
 //! A connection to a running server, for tools: requests out, replies in.
+//!
+//! It blocks, and gives up on the first failure: who wants to go on connects anew. Before a request
+//! goes out one can look whether the server has closed the connection meanwhile, as it does when it
+//! is restarted; then nothing has been sent yet that could have been run.
 
 use std::fmt;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead as _, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
+use super::reply::Reply;
 use crate::error::Error;
-
-/// Bytes of a reply's line or string at most: tools ask for nothing longer.
-const REPLY_LEN_BYTES_MAX: u64 = 64 << 10;
-/// Elements of an array at most.
-const ELEMENT_COUNT_MAX: u64 = 1_000;
 
 /// A server as the options of a tool name it.
 #[derive(Clone, Debug)]
@@ -19,6 +20,8 @@ pub(super) struct Target<'a> {
     pub(super) port: u16,
     /// The path of a socket, instead of host and port.
     pub(super) unixsocket: Option<&'a str>,
+    /// Whose password it is, if not the default user's.
+    pub(super) user: Option<&'a str>,
     /// Without one, that of the environment counts.
     pub(super) pass: Option<&'a str>,
 }
@@ -27,79 +30,80 @@ impl Target<'_> {
     /// A connection to the server, once it is seen to answer.
     ///
     /// # Errors
-    /// The server cannot be reached, or refuses the password.
+    /// The server cannot be reached, refuses the password, or refuses to work, as while it loads.
     pub(super) fn connect(&self) -> Result<Client, Error> {
-        let address = match self.unixsocket {
-            Some(path) => Address::Unix(path.to_owned()),
-            None => Address::Tcp(self.host.to_owned(), self.port),
-        };
-        // The variable is where redis-cli has it from.
-        let password = self.pass.map(str::to_owned);
-        let password = password.or_else(|| std::env::var("REDISCLI_AUTH").ok());
-        Client::connect(address, password.as_deref())
-    }
-}
-
-/// Where a server listens.
-#[derive(Clone, Debug)]
-enum Address {
-    /// A host by name or number, and a port.
-    Tcp(String, u16),
-    /// The path of a socket.
-    Unix(String),
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(host, port) => write!(formatter, "{host}:{port}"),
-            Self::Unix(path) => formatter.write_str(path),
-        }
-    }
-}
-
-/// A reply to one of the commands that tools send.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Reply {
-    Status,
-    Null,
-    Integer,
-    Error(String),
-    Bulk(Vec<u8>),
-    Array(Vec<Reply>),
-}
-
-/// An open connection.
-pub(super) struct Client {
-    address: Address,
-    output: Box<dyn Write>,
-    input: BufReader<Box<dyn Read>>,
-}
-
-impl Client {
-    /// Connects, and authenticates if there is a password.
-    fn connect(address: Address, password: Option<&str>) -> Result<Self, Error> {
-        let (output, input) = open(&address)
-            .map_err(|reason| Error::failed(format!("cannot connect to {address}"), &reason))?;
-        let mut client = Self {
-            address,
-            output,
-            input: BufReader::new(input),
-        };
-        if let Some(password) = password {
-            client.ask(&[b"AUTH", password.as_bytes()])?;
-        }
+        let mut client = self.open()?;
         client.ask(&[b"PING"])?;
         Ok(client)
     }
 
+    /// A connection to the server, authenticated if there is a password.
+    ///
+    /// # Errors
+    /// The server cannot be reached, or refuses the password.
+    pub(super) fn open(&self) -> Result<Client, Error> {
+        let stream = self
+            .stream()
+            .map_err(|reason| Error::failed(format!("cannot connect to {self}"), &reason))?;
+        let cannot =
+            |reason| Error::failed(format!("cannot use the connection to {self}"), &reason);
+        let mut client = Client {
+            name: self.to_string(),
+            output: stream.try_clone().map_err(cannot)?,
+            input: BufReader::new(stream),
+        };
+        // The variable is where redis-cli has it from.
+        let password = self.pass.map(str::to_owned);
+        let password = password.or_else(|| std::env::var("REDISCLI_AUTH").ok());
+        if let Some(password) = password {
+            let user = self.user.map(str::as_bytes);
+            let words = [Some(&b"AUTH"[..]), user, Some(password.as_bytes())];
+            client.ask(&words.into_iter().flatten().collect::<Vec<_>>())?;
+        }
+        Ok(client)
+    }
+
+    fn stream(&self) -> io::Result<Stream> {
+        if let Some(path) = self.unixsocket {
+            return UnixStream::connect(path).map(Stream::Unix);
+        }
+        let stream = TcpStream::connect((self.host, self.port))?;
+        stream.set_nodelay(true)?;
+        Ok(Stream::Tcp(stream))
+    }
+}
+
+impl fmt::Display for Target<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.unixsocket {
+            Some(path) => formatter.write_str(path),
+            None if self.host.contains(':') => write!(formatter, "[{}]:{}", self.host, self.port),
+            None => write!(formatter, "{}:{}", self.host, self.port),
+        }
+    }
+}
+
+/// An open connection.
+#[derive(Debug)]
+pub(super) struct Client {
+    /// What the server is called in messages.
+    name: String,
+    output: Stream,
+    input: BufReader<Stream>,
+}
+
+impl Client {
     /// Sends a command; its reply, unless that is an error.
     pub(super) fn ask(&mut self, arguments: &[&[u8]]) -> Result<Reply, Error> {
         let mut request = Vec::new();
         append_request(&mut request, arguments);
         self.send(&request)?;
         match self.receive()? {
-            Reply::Error(text) => Err(Error::Failed(format!("{} says: {text}", self.address))),
+            Reply::Error(text) => Err(Error::Failed(format!(
+                "{} says: {}",
+                self.name,
+                String::from_utf8_lossy(&text)
+            ))),
             reply => Ok(reply),
         }
     }
@@ -107,88 +111,97 @@ impl Client {
     /// Sends requests.
     pub(super) fn send(&mut self, requests: &[u8]) -> Result<(), Error> {
         let outcome = self.output.write_all(requests);
-        outcome.map_err(|reason| Error::failed(format!("cannot send to {}", self.address), &reason))
+        outcome.map_err(|reason| Error::failed(format!("cannot send to {}", self.name), &reason))
     }
 
     /// The next reply.
     pub(super) fn receive(&mut self) -> Result<Reply, Error> {
-        read_reply(&mut self.input)
-            .map_err(|reason| Error::failed(format!("no reply from {}", self.address), &reason))
+        Reply::read(&mut self.input)
+            .map_err(|reason| Error::failed(format!("no reply from {}", self.name), &reason))
+    }
+
+    /// Whether the server has closed the connection. What has arrived unasked stays to be read.
+    pub(super) fn is_closed(&mut self) -> bool {
+        if self.output.set_nonblocking(true).is_err() {
+            return true;
+        }
+        let is_closed = match self.input.fill_buf() {
+            Ok(bytes) => bytes.is_empty(),
+            Err(reason) => reason.kind() != io::ErrorKind::WouldBlock,
+        };
+        is_closed || self.output.set_nonblocking(false).is_err()
+    }
+
+    /// The two directions, for who sends and receives at once.
+    pub(super) fn split(self) -> (Stream, BufReader<Stream>) {
+        (self.output, self.input)
     }
 }
 
-fn open(address: &Address) -> io::Result<(Box<dyn Write>, Box<dyn Read>)> {
-    Ok(match address {
-        Address::Tcp(host, port) => {
-            let stream = TcpStream::connect((host.as_str(), *port))?;
-            stream.set_nodelay(true)?;
-            (Box::new(stream.try_clone()?), Box::new(stream))
+/// A connected socket of either kind.
+#[derive(Debug)]
+pub(super) enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Stream {
+    /// Bounds how long a receive waits; it fails with `WouldBlock` then.
+    pub(super) fn set_read_timeout(&self, timeout: Duration) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.set_read_timeout(Some(timeout)),
+            Self::Unix(stream) => stream.set_read_timeout(Some(timeout)),
         }
-        Address::Unix(path) => {
-            let stream = UnixStream::connect(path)?;
-            (Box::new(stream.try_clone()?), Box::new(stream))
+    }
+
+    fn set_nonblocking(&self, is_nonblocking: bool) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.set_nonblocking(is_nonblocking),
+            Self::Unix(stream) => stream.set_nonblocking(is_nonblocking),
         }
-    })
+    }
+
+    fn try_clone(&self) -> io::Result<Self> {
+        Ok(match self {
+            Self::Tcp(stream) => Self::Tcp(stream.try_clone()?),
+            Self::Unix(stream) => Self::Unix(stream.try_clone()?),
+        })
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.read(buffer),
+            Self::Unix(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.write(bytes),
+            Self::Unix(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Appends a request in the protocol's form.
-pub(super) fn append_request(output: &mut Vec<u8>, arguments: &[&[u8]]) {
+pub(super) fn append_request(output: &mut Vec<u8>, arguments: &[impl AsRef<[u8]>]) {
     let number = |output: &mut Vec<u8>, sign: char, number: usize| {
         write!(output, "{sign}{number}\r\n").expect("memory can be written to");
     };
     number(output, '*', arguments.len());
-    for argument in arguments {
+    for argument in arguments.iter().map(AsRef::as_ref) {
         number(output, '$', argument.len());
         output.extend_from_slice(argument);
         output.extend_from_slice(b"\r\n");
     }
-}
-
-fn read_reply(input: &mut impl BufRead) -> io::Result<Reply> {
-    let mut line = Vec::new();
-    input
-        .by_ref()
-        .take(REPLY_LEN_BYTES_MAX)
-        .read_until(b'\n', &mut line)?;
-    if line.is_empty() {
-        return Err(io::Error::other("it closed the connection"));
-    }
-    let no_reply = || io::Error::other("it does not speak Redis's protocol");
-    let line = line.strip_suffix(b"\r\n").ok_or_else(no_reply)?;
-    let (kind, text) = line.split_first().ok_or_else(no_reply)?;
-    let number = || {
-        let number = std::str::from_utf8(text).ok()?.parse::<u64>().ok();
-        number.filter(|number| *number <= REPLY_LEN_BYTES_MAX)
-    };
-    match kind {
-        b'+' => Ok(Reply::Status),
-        b'-' => Ok(Reply::Error(String::from_utf8_lossy(text).into_owned())),
-        b':' => Ok(Reply::Integer),
-        b'$' | b'*' if text == b"-1" => Ok(Reply::Null),
-        b'$' => {
-            let len_bytes = number().ok_or_else(no_reply)?;
-            let mut bytes = Vec::new();
-            input.take(len_bytes + 2).read_to_end(&mut bytes)?;
-            let is_whole = bytes.len() as u64 == len_bytes + 2 && bytes.ends_with(b"\r\n");
-            bytes.truncate(bytes.len().saturating_sub(2));
-            is_whole.then_some(Reply::Bulk(bytes)).ok_or_else(no_reply)
-        }
-        b'*' => {
-            let count = number().filter(|count| *count <= ELEMENT_COUNT_MAX);
-            let count = count.ok_or_else(no_reply)?;
-            read_elements(input, count).map(Reply::Array)
-        }
-        _ => Err(no_reply()),
-    }
-}
-
-/// The elements of an array: strings and the like, no arrays.
-fn read_elements(input: &mut impl BufRead, count: u64) -> io::Result<Vec<Reply>> {
-    let elements = (0..count).map(|_| match input.fill_buf()?.first() {
-        Some(b'*') => Err(io::Error::other("it answers more than was asked for")),
-        _ => read_reply(input),
-    });
-    elements.collect()
 }
 
 #[cfg(test)]
@@ -196,33 +209,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn requests_and_replies_have_the_protocol_s_form() {
+    fn requests_have_the_protocol_s_form() {
         let mut request = Vec::new();
-        append_request(&mut request, &[b"SET", b"k", b""]);
+        append_request(&mut request, &[&b"SET"[..], b"k", b""]);
         assert_eq!(request, b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$0\r\n\r\n");
-        let mut input = &b"+OK\r\n$-1\r\n-OOM no\r\n:7\r\n*2\r\n$3\r\ndir\r\n$0\r\n\r\n"[..];
-        let mut next = || read_reply(&mut input).expect("a reply");
-        assert_eq!(next(), Reply::Status);
-        assert_eq!(next(), Reply::Null);
-        assert_eq!(next(), Reply::Error("OOM no".to_owned()));
-        assert_eq!(next(), Reply::Integer);
-        let pair = [b"dir".to_vec(), vec![]].map(Reply::Bulk);
-        assert_eq!(next(), Reply::Array(pair.into()));
     }
 
     #[test]
-    fn what_is_no_reply_is_an_error() {
-        for input in [
-            &b""[..],
-            b"\r\n",
-            b"HTTP/1.1 400\r\n",
-            b"+OK",
-            &[b'+'; 100_000],
-            b"$3\r\nab\r\n",
-            b"$99999999999\r\n",
-            b"*1\r\n*1\r\n*1\r\n",
-        ] {
-            assert!(read_reply(&mut &input[..]).is_err());
-        }
+    fn a_closed_connection_is_seen_without_sending() {
+        let (ours, mut theirs) = UnixStream::pair().expect("there are sockets");
+        let mut client = Client {
+            name: "test".to_owned(),
+            output: Stream::Unix(ours.try_clone().expect("it is open")),
+            input: BufReader::new(Stream::Unix(ours)),
+        };
+        assert!(!client.is_closed());
+        theirs.write_all(b"+late\r\n").expect("it is open");
+        drop(theirs);
+        assert!(!client.is_closed(), "there is something to read first");
+        assert_eq!(
+            client.receive().expect("it arrived"),
+            Reply::Status(b"late".into())
+        );
+        assert!(client.is_closed());
     }
 }

@@ -11,8 +11,9 @@ use std::io::BufReader;
 
 use argh::FromArgs;
 
-use super::client::{Client, Reply, Target, append_request};
+use super::client::{Client, Target, append_request};
 use super::progress::Progress;
+use super::reply::Reply;
 use crate::error::Error;
 use crate::limits::{BULK_LEN_BYTES_MAX, MIB};
 use crate::rdb::{Entry, Fault, Reader, Value};
@@ -89,6 +90,7 @@ impl Import {
             host: &self.host,
             port: self.port,
             unixsocket: self.unixsocket.as_deref(),
+            user: None,
             pass: self.pass.as_deref(),
         }
     }
@@ -176,7 +178,8 @@ impl Sender {
                 Reply::Error(text) => {
                     let stored_count = self.tally.imported_count;
                     return Err(Error::Failed(format!(
-                        "the server refused a key after it had taken {stored_count}: {text}"
+                        "the server refused a key after it had taken {stored_count}: {}",
+                        String::from_utf8_lossy(&text)
                     )));
                 }
                 _ => self.tally.imported_count += 1,

@@ -5,6 +5,7 @@
 //!   backup   copy the data of a running server
 //!   check    verify a data directory that no server uses
 //!   import   bring the strings of an RDB file into a running server
+//!   cli      send commands to a running server
 //! ```
 //!
 //! Errors are one line on stderr that begins with `coremap: `; the exit code is 0, 1 (could not run)
@@ -15,7 +16,9 @@ mod check;
 mod client;
 mod import;
 mod progress;
+mod reply;
 mod serve;
+mod shell;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -26,7 +29,7 @@ use crate::config::Config;
 use crate::error::Error;
 
 /// What the arguments ask for.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 enum Request {
     Print(String),
     Serve {
@@ -36,6 +39,7 @@ enum Request {
     Backup(backup::Backup),
     Check(check::Check),
     Import(import::Import),
+    Shell(Box<shell::Shell>),
 }
 
 /// Runs the binary with the arguments that follow its name; returns its exit code.
@@ -53,6 +57,7 @@ pub fn run(arguments: &[String]) -> ExitCode {
         Ok(Request::Backup(backup)) => backup.run(),
         Ok(Request::Check(check)) => check.run(),
         Ok(Request::Import(import)) => import.run(),
+        Ok(Request::Shell(shell)) => shell.run(),
         Err(error) => Err(error),
     };
     match result {
@@ -77,10 +82,12 @@ fn parse(arguments: &[String]) -> Result<Request, Error> {
         "backup" => Ok(tool(first, rest)?.map_or_else(Request::Print, Request::Backup)),
         "check" => Ok(tool(first, rest)?.map_or_else(Request::Print, Request::Check)),
         "import" => Ok(tool(first, rest)?.map_or_else(Request::Print, Request::Import)),
+        "cli" => Ok(tool_as_given(first, rest)?
+            .map_or_else(Request::Print, |shell| Request::Shell(Box::new(shell)))),
         "serve" => parse_serve(rest),
         word if word.starts_with('-') || Path::new(word).is_file() => parse_serve(arguments),
         word => Err(Error::Usage(format!(
-            "unknown command '{word}' (there are serve, backup, check and import; see coremap --help)"
+            "unknown command '{word}' (there are serve, backup, check, import and cli; see coremap --help)"
         ))),
     }
 }
@@ -95,13 +102,22 @@ fn parse_serve(arguments: &[String]) -> Result<Request, Error> {
 
 /// The arguments of a command other than `serve`, or its help if they ask for that.
 fn tool<T: FromArgs>(name: &str, arguments: &[String]) -> Result<Result<T, String>, Error> {
-    let words: Vec<&str> = arguments
+    let words: Vec<String> = arguments
         .iter()
         .flat_map(|word| match word.split_once('=') {
-            Some((name, value)) if name.starts_with("--") => vec![name, value],
-            _ => vec![word.as_str()],
+            Some((name, value)) if name.starts_with("--") => vec![name.into(), value.into()],
+            _ => vec![word.clone()],
         })
         .collect();
+    tool_as_given(name, &words)
+}
+
+/// The same where `--name=value` is not an option: an argument of a command may look so.
+fn tool_as_given<T: FromArgs>(
+    name: &str,
+    arguments: &[String],
+) -> Result<Result<T, String>, Error> {
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match T::from_args(&["coremap", name], &words) {
         Ok(tool) => Ok(Ok(tool)),
         Err(exit) if exit.status.is_ok() => Ok(Err(exit.output)),
@@ -122,7 +138,8 @@ fn help() -> String {
          Tools, each with --help:\n  \
            coremap backup DIRECTORY           copy the data of a running server\n  \
            coremap check DIRECTORY            verify a data directory that no server uses\n  \
-           coremap import FILE.rdb            bring the strings of an RDB file into a running server\n\
+           coremap import FILE.rdb            bring the strings of an RDB file into a running server\n  \
+           coremap cli [COMMAND ...]          send commands to a running server, as redis-cli\n\
          \n\
          Exit codes: 0 clean, 1 could not run, 2 bad usage.\n",
         serve::help()
