@@ -117,8 +117,8 @@ pub(super) struct Shell {
     #[argh(switch)]
     pipe: bool,
     /// seconds without a reply after which --pipe gives up; 0 is never (30)
-    #[argh(option, default = "30")]
-    pipe_timeout: u64,
+    #[argh(option, from_str_fn(seconds), default = "Duration::from_secs(30)")]
+    pipe_timeout: Duration,
     /// list all keys
     #[argh(switch)]
     scan: bool,
@@ -205,8 +205,7 @@ impl Shell {
             pause: self.interval.unwrap_or_default(),
         };
         if self.pipe {
-            let patience = Duration::from_secs(self.pipe_timeout);
-            let patience = Some(patience).filter(|patience| !patience.is_zero());
+            let patience = Some(self.pipe_timeout).filter(|patience| !patience.is_zero());
             return pipe::send_all(session, patience, &mut output);
         }
         if self.latency || self.latency_history {

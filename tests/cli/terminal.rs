@@ -1,0 +1,106 @@
+//! A program at a terminal, as somebody sees and types it: util-linux's `script` makes the terminal.
+
+use std::io::{Read as _, Write as _};
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use crate::common::process::coremap;
+use crate::common::{PATIENCE, now};
+
+/// A program with a terminal of its own.
+pub(crate) struct Terminal {
+    child: Child,
+    keyboard: ChildStdin,
+    output: Receiver<String>,
+    /// What has been shown and not been looked for yet.
+    shown: String,
+}
+
+impl Terminal {
+    /// Whether there can be one.
+    pub(crate) fn is_available() -> bool {
+        Command::new("script").arg("--version").output().is_ok()
+    }
+
+    /// Starts `coremap cli` with these arguments and `home` as its home.
+    pub(crate) fn start(arguments: &str, home: &Path) -> Self {
+        let command = format!("'{}' cli {arguments}", coremap().display());
+        let mut child = Command::new("script")
+            .args([
+                "--quiet",
+                "--flush",
+                "--return",
+                "--command",
+                &command,
+                "/dev/null",
+            ])
+            .env("HOME", home)
+            .env("TERM", "xterm")
+            .env_remove("XDG_STATE_HOME")
+            .env_remove("COREMAP_HISTFILE")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("script can be started");
+        let keyboard = child.stdin.take().expect("it is piped");
+        let mut screen = child.stdout.take().expect("it is piped");
+        let (sender, output) = channel();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(len @ 1..) = screen.read(&mut buffer) {
+                // The receiver goes first when the test is over.
+                let _ = sender.send(String::from_utf8_lossy(&buffer[..len]).into_owned());
+            }
+        });
+        Self {
+            child,
+            keyboard,
+            output,
+            shown: String::new(),
+        }
+    }
+
+    /// Types keys.
+    pub(crate) fn type_keys(&mut self, keys: &str) {
+        self.keyboard
+            .write_all(keys.as_bytes())
+            .expect("the terminal is there");
+    }
+
+    /// Waits until a text is shown; what was shown before it, since the last one.
+    pub(crate) fn expect(&mut self, text: &str) -> String {
+        let until = now() + PATIENCE;
+        loop {
+            if let Some(at) = self.shown.find(text) {
+                let rest = self.shown.split_off(at + text.len());
+                return std::mem::replace(&mut self.shown, rest);
+            }
+            assert!(now() < until, "no {text:?} in {:?}", self.shown);
+            match self.output.recv_timeout(Duration::from_millis(100)) {
+                Ok(more) => self.shown += &more,
+                Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {}
+                Err(error) => panic!("{error}: no {text:?} in {:?}", self.shown),
+            }
+        }
+    }
+
+    /// Types a line.
+    pub(crate) fn enter(&mut self, line: &str) {
+        self.type_keys(&format!("{line}\r"));
+    }
+
+    /// Waits for the end; its exit code.
+    pub(crate) fn wait(mut self) -> Option<i32> {
+        self.child.wait().expect("it can be waited for").code()
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        // Both fail only if it is gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
