@@ -65,7 +65,7 @@ fn replies_look_as_redis_cli_shows_them() {
         &["CLIENT", "NO-TOUCH"],
         &["ECHO", ""],
         &["--scan"],
-        &["--scan", "--pattern", "t*", "--count", "100"],
+        &["--scan", "--pattern", "t*"],
         &["--scan", "--pattern", "none"],
         &["-e", "GET", "text"],
         &["-e", "INCR", "text"],
@@ -359,6 +359,7 @@ fn a_terminal_has_hints_completion_help_and_a_history_of_its_owner() {
     terminal.expect("(error) ERR AUTH");
     terminal.enter("GET \"unclosed");
     terminal.expect("Invalid argument(s)\r\n");
+    terminal.expect(&prompt);
     // Ctrl-C gives up the line.
     terminal.type_keys("FLUSHALL\u{3}");
     terminal.expect(&prompt);
@@ -381,6 +382,7 @@ fn a_terminal_has_hints_completion_help_and_a_history_of_its_owner() {
     // Up, three times: the unclosed line, help, STRLEN.
     terminal.type_keys("\u{1b}[A\u{1b}[A\u{1b}[A\r");
     terminal.expect("\r\n(integer) 11\r\n");
+    terminal.expect(&prompt);
     // Ctrl-D ends it.
     terminal.type_keys("\u{4}");
     assert_eq!(terminal.wait(), Some(0));

@@ -25,6 +25,9 @@ fn converse(mut stream: TcpStream, answer: fn(&[String]) -> Vec<u8>) -> std::io:
         if input.read_line(&mut line)? == 0 {
             return Ok(());
         }
+        if line == "\r\n" {
+            continue;
+        }
         let count: usize = line[1..].trim().parse().expect("an array of strings");
         let mut words = Vec::new();
         for _ in 0..count {

@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
 use crate::common::process::coremap;
@@ -69,21 +69,27 @@ impl Terminal {
             .expect("the terminal is there");
     }
 
-    /// Waits until a text is shown; what was shown before it, since the last one.
-    pub(crate) fn expect(&mut self, text: &str) -> String {
+    /// Waits until a text is shown. Before a control key that is the prompt: without one the terminal
+    /// itself would act on it.
+    pub(crate) fn expect(&mut self, text: &str) {
         let until = now() + PATIENCE;
         loop {
             if let Some(at) = self.shown.find(text) {
-                let rest = self.shown.split_off(at + text.len());
-                return std::mem::replace(&mut self.shown, rest);
+                self.shown.drain(..at + text.len());
+                return;
             }
-            assert!(now() < until, "no {text:?} in {:?}", self.shown);
-            match self.output.recv_timeout(Duration::from_millis(100)) {
-                Ok(more) => self.shown += &more,
-                Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {}
-                Err(error) => panic!("{error}: no {text:?} in {:?}", self.shown),
-            }
+            let is_open = self.listen();
+            assert!(is_open && now() < until, "no {text:?} in {:?}", self.shown);
         }
+    }
+
+    /// Takes in what is shown; false when there will be no more.
+    fn listen(&mut self) -> bool {
+        match self.output.recv_timeout(Duration::from_millis(100)) {
+            Ok(more) => self.shown += &more,
+            Err(reason) => return reason == RecvTimeoutError::Timeout,
+        }
+        true
     }
 
     /// Types a line.
@@ -93,6 +99,10 @@ impl Terminal {
 
     /// Waits for the end; its exit code.
     pub(crate) fn wait(mut self) -> Option<i32> {
+        let until = now() + PATIENCE;
+        while self.listen() {
+            assert!(now() < until, "it does not end: {:?}", self.shown);
+        }
         self.child.wait().expect("it can be waited for").code()
     }
 }
