@@ -357,6 +357,8 @@ fn a_terminal_has_hints_completion_help_and_a_history_of_its_owner() {
     terminal.expect("group: string\r\n");
     terminal.enter("auth secretword");
     terminal.expect("(error) ERR AUTH");
+    terminal.enter("auth \"secretword");
+    terminal.expect("Invalid argument(s)\r\n");
     terminal.enter("GET \"unclosed");
     terminal.expect("Invalid argument(s)\r\n");
     terminal.expect(&prompt);

@@ -83,9 +83,11 @@ fn read_within(input: &mut impl BufRead, depth: usize) -> io::Result<Reply> {
     if depth > DEPTH_MAX {
         return Err(no_reply());
     }
-    let line = read_line(input)?;
-    let (kind, text) = line.split_first().ok_or_else(no_reply)?;
-    let text = text.to_vec();
+    let mut text = read_line(input)?;
+    if text.is_empty() {
+        return Err(no_reply());
+    }
+    let kind = text.remove(0);
     let mut elements = |factor: u64| -> io::Result<Vec<Reply>> {
         let count = count(&text)?.checked_mul(factor).ok_or_else(no_reply)?;
         (0..count).map(|_| read_within(input, depth + 1)).collect()

@@ -9,6 +9,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 
 use super::session::is;
+use super::words::split;
 
 /// Lines kept at most.
 pub(super) const LINE_COUNT_MAX: usize = 1_000;
@@ -29,15 +30,24 @@ pub(super) fn file() -> Option<PathBuf> {
     made.ok().map(|()| folder.join("history"))
 }
 
-/// Whether a command has, or sets, a password.
-pub(super) fn is_secret(words: &[Vec<u8>]) -> bool {
+/// Whether a line has, or sets, a password: understood or not, and with a count before the command.
+pub(super) fn is_secret(line: &[u8]) -> bool {
+    let mut words = split(line).unwrap_or_else(|| {
+        let words = line.split(u8::is_ascii_whitespace);
+        let words = words.filter(|word| !word.is_empty());
+        words.map(<[u8]>::to_vec).collect()
+    });
+    let is_count = |word: &Vec<u8>| word.iter().all(|byte| b"+-0123456789".contains(byte));
+    if words.first().is_some_and(is_count) {
+        words.remove(0);
+    }
+    let words = words.as_slice();
     let has = |names: &[&str]| {
-        let mut words = words.iter().skip(1);
-        words.any(|word| {
-            names
-                .iter()
-                .any(|name| word.eq_ignore_ascii_case(name.as_bytes()))
-        })
+        let is_one = |word: &Vec<u8>| {
+            let mut names = names.iter();
+            names.any(|name| word.eq_ignore_ascii_case(name.as_bytes()))
+        };
+        words.iter().skip(1).any(is_one)
     };
     is(words, &["auth"])
         || is(words, &["acl", "setuser"])
@@ -49,12 +59,13 @@ pub(super) fn is_secret(words: &[Vec<u8>]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::shell::words::split;
 
     #[test]
     fn lines_with_a_password_are_secret() {
         for (line, expected) in [
             ("auth secret", true),
+            ("  auth \"secret", true),
+            ("0 auth secret", true),
             ("AUTH user secret", true),
             ("Config Set maxmemory 1g requirepass x", true),
             ("HELLO 3 AUTH default x", true),
@@ -64,8 +75,7 @@ mod tests {
             ("CONFIG GET requirepass", false),
             ("HELLO 3 SETNAME x", false),
         ] {
-            let words = split(line.as_bytes()).expect(line);
-            assert_eq!(is_secret(&words), expected, "{line}");
+            assert_eq!(is_secret(line.as_bytes()), expected, "{line}");
         }
     }
 }

@@ -75,7 +75,11 @@ fn run_typed(session: &mut Session<'_>, output: &mut impl Write) -> Outcome {
         };
         was_interrupted = false;
         let line = Line::of(text.as_bytes());
-        if line.is_worth_keeping() && editor.add_history_entry(&text).unwrap_or(false) {
+        let is_kept = !matches!(line, Line::Empty | Line::Exit);
+        if is_kept
+            && !history::is_secret(text.as_bytes())
+            && editor.add_history_entry(&text).unwrap_or(false)
+        {
             // A history that cannot be written is kept for this session only.
             let _ = file.as_ref().map(|file| editor.append_history(file));
         }
@@ -181,14 +185,6 @@ impl Line {
             words.remove(0);
         }
         Self::Command { words, count }
-    }
-
-    fn is_worth_keeping(&self) -> bool {
-        match self {
-            Self::Empty | Self::Exit => false,
-            Self::Broken | Self::BadCount | Self::Clear | Self::Help(_) => true,
-            Self::Command { words, .. } => !history::is_secret(words),
-        }
     }
 
     /// Does what the line says; a break if that is to end.
