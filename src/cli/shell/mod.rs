@@ -8,7 +8,8 @@
 //!
 //! Options, quoting and output are those of redis-cli, so that fingers and scripts need not learn
 //! anything. What differs: a failure is one line that begins with `coremap: error: ` and the exit
-//! code is 1 also where redis-cli goes on with what it has, as after a refused password.
+//! code is 1 also where redis-cli goes on with what it has, as after a refused password; and keys are
+//! walked a hundred at a time and not ten, because most of the time went into round trips.
 //!
 //! Not here: clusters, TLS, Lua's debugger, replication.
 
@@ -128,8 +129,8 @@ pub(super) struct Shell {
     /// the same, quoted as at the prompt
     #[argh(option)]
     quoted_pattern: Option<String>,
-    /// keys looked at per page (10)
-    #[argh(option, default = "10")]
+    /// keys looked at per page (100)
+    #[argh(option, default = "100")]
     count: u64,
     /// find the largest key of each type
     #[argh(switch)]
@@ -196,7 +197,11 @@ impl Shell {
     }
 
     fn run_until_stopped(&self) -> Outcome {
-        let mut output = BufWriter::new(stdout());
+        // A terminal gets each line when it is there; a file, or another program, more at once.
+        let mut output: Box<dyn Write> = match stdout().is_terminal() {
+            true => Box::new(stdout()),
+            false => Box::new(BufWriter::new(stdout())),
+        };
         let mut session = self.session();
         let pattern = self.pattern()?;
         let selection = Selection {

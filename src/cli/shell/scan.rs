@@ -81,8 +81,10 @@ pub(super) fn list(
             line.push(b'\n');
             output.write_all(&line)?;
         }
-        output.flush()?;
-        pause(selection.pause);
+        if !selection.pause.is_zero() {
+            output.flush()?;
+            pause(selection.pause);
+        }
     }
-    Ok(())
+    Ok(output.flush()?)
 }

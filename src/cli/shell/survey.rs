@@ -64,7 +64,6 @@ pub(super) fn largest(
             }
             walk.count_one(output)?;
         }
-        output.flush()?;
     }
     show_summary(&walk, &kinds, measure, output)
 }
@@ -141,7 +140,6 @@ pub(super) fn hottest(
                 found.truncate(HOT_KEY_COUNT);
             }
         }
-        output.flush()?;
     }
     walk.show_count(output)?;
     for (used, name) in found {
