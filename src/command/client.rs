@@ -6,6 +6,7 @@
 use crate::resp::{Args, Protocol, Reply};
 
 use super::connection::{BAD_CLIENT_NAME, DEFAULT_USER, is_printable};
+use super::refusal::printed;
 use super::{
     ClientIndex, Context, Flags, Merge, Now, Part, Row, Run, Scope, Session, SessionContext,
     Status, number, reply_help,
@@ -269,7 +270,7 @@ fn is_normal_type(name: &[u8]) -> Result<bool, Vec<u8>> {
     } else if others.iter().any(|other| name.eq_ignore_ascii_case(other)) {
         Ok(false)
     } else {
-        Err([b"ERR Unknown client type '", name, b"'"].concat())
+        Err([b"ERR Unknown client type '", printed(name), b"'"].concat())
     }
 }
 
@@ -388,7 +389,7 @@ impl<'a> Victims<'a> {
             b"laddr" => self.local_address = Some(value),
             b"type" => self.is_none |= !is_normal_type(value)?,
             b"user" if value == DEFAULT_USER => {}
-            b"user" => return Err([b"ERR No such user '", value, b"'"].concat()),
+            b"user" => return Err([b"ERR No such user '", printed(value), b"'"].concat()),
             b"skipme" if value.eq_ignore_ascii_case(b"yes") => self.includes_caller = false,
             b"skipme" if value.eq_ignore_ascii_case(b"no") => self.includes_caller = true,
             _ => return Err(SYNTAX_ERROR.into()),

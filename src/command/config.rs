@@ -5,6 +5,7 @@
 
 use crate::resp::{Args, Reply};
 
+use super::refusal::printed;
 use super::settings::{SETTINGS, Setting, find};
 use super::{
     Context, Flags, Merge, Row, Run, Scope, SessionContext, Settings, Status, glob, reply_help,
@@ -131,13 +132,15 @@ fn with_changes(settings: &Settings, pairs: Args<'_>) -> Result<Settings, Vec<u8
         let name = pairs.get(index);
         let Some(setting) = std::str::from_utf8(name).ok().and_then(find) else {
             let reason = b"ERR Unknown option or number of arguments for CONFIG SET - '";
-            return Err([&reason[..], name, b"'"].concat());
+            return Err([&reason[..], printed(name), b"'"].concat());
         };
+        // As the client wrote it; found, so it is text.
+        let as_written = std::str::from_utf8(name).unwrap_or(setting.name);
         if !setting.is_live {
-            return Err(refuse(setting.name, "can't set immutable config"));
+            return Err(refuse(as_written, "can't set immutable config"));
         }
         if changes.iter().any(|(known, _)| known.name == setting.name) {
-            return Err(refuse(setting.name, "duplicate parameter"));
+            return Err(refuse(as_written, "duplicate parameter"));
         }
         let value = std::str::from_utf8(pairs.get(index + 1));
         changes.push((

@@ -7,6 +7,7 @@ use std::hint::black_box;
 
 use crate::resp::{Args, Protocol, Reply};
 
+use super::refusal::printed;
 use super::{Core, Flags, Row, Run, Session, SessionContext, number};
 
 /// Reply to a command that needs the password, before it was given.
@@ -183,17 +184,15 @@ fn is_same(given: &[u8], expected: &[u8]) -> bool {
     difference == 0 && given.len() == expected.len()
 }
 
-/// `HELLO [version [AUTH user password] [SETNAME name]]`: nothing changes unless all of it holds.
+/// `HELLO [version [AUTH user password] [SETNAME name]]`. As in Redis 7.0, options that precede a
+/// wrong one have had their effect; the version changes only if all of it holds.
 fn hello(context: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>) {
-    let greeting = match Greeting::parse(args) {
-        Ok(greeting) => greeting,
+    let greeted = requested_protocol(args)
+        .and_then(|protocol| apply_options(context, args).map(|()| protocol));
+    let protocol = match greeted {
+        Ok(protocol) => protocol,
         Err(error) => return reply.error_bytes(&error),
     };
-    if let Some((user, password)) = greeting.credentials
-        && !authenticate(context, user, password)
-    {
-        return reply.error(WRONGPASS);
-    }
     if owes_password(context.core, &context.core.clients[context.client]) {
         return reply.error(
             "NOAUTH HELLO must be called with the client already authenticated, otherwise the \
@@ -202,12 +201,47 @@ fn hello(context: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>
         );
     }
     let session = context.session();
-    if let Some(name) = greeting.name {
-        name.clone_into(&mut session.name);
-    }
-    session.protocol = greeting.protocol.unwrap_or(session.protocol);
+    session.protocol = protocol.unwrap_or(session.protocol);
     reply.set_protocol(session.protocol);
     welcome(session, reply);
+}
+
+/// The version that a HELLO asks for, if it does.
+fn requested_protocol(args: Args<'_>) -> Result<Option<Protocol>, Vec<u8>> {
+    if args.len() == 1 {
+        return Ok(None);
+    }
+    match number::parse_i64(args.get(1)) {
+        Some(2) => Ok(Some(Protocol::Resp2)),
+        Some(3) => Ok(Some(Protocol::Resp3)),
+        Some(_) => Err(b"NOPROTO unsupported protocol version".to_vec()),
+        None => Err(b"ERR Protocol version is not an integer or out of range".to_vec()),
+    }
+}
+
+/// Does what the options of a HELLO say, one after the other.
+fn apply_options(context: &mut SessionContext<'_>, args: Args<'_>) -> Result<(), Vec<u8>> {
+    let mut rest = args.slice(args.len().min(2)..);
+    while !rest.is_empty() {
+        let option = rest.get(0);
+        let taken = if option.eq_ignore_ascii_case(b"auth") && rest.len() > 2 {
+            if !authenticate(context, rest.get(1), rest.get(2)) {
+                return Err(WRONGPASS.as_bytes().to_vec());
+            }
+            3
+        } else if option.eq_ignore_ascii_case(b"setname") && rest.len() > 1 {
+            if !is_printable(rest.get(1)) {
+                return Err(BAD_CLIENT_NAME.as_bytes().to_vec());
+            }
+            rest.get(1).clone_into(&mut context.session().name);
+            2
+        } else {
+            let option = printed(option);
+            return Err([b"ERR Syntax error in HELLO option '", option, b"'"].concat());
+        };
+        rest = rest.slice(taken..);
+    }
+    Ok(())
 }
 
 fn welcome(session: &Session, reply: &mut Reply<'_>) {
@@ -230,49 +264,6 @@ fn welcome(session: &Session, reply: &mut Reply<'_>) {
     reply.bulk(b"master");
     reply.bulk(b"modules");
     reply.array(0);
-}
-
-/// What a HELLO asks for.
-#[derive(Default)]
-struct Greeting<'a> {
-    protocol: Option<Protocol>,
-    credentials: Option<(&'a [u8], &'a [u8])>,
-    name: Option<&'a [u8]>,
-}
-
-impl<'a> Greeting<'a> {
-    fn parse(args: Args<'a>) -> Result<Self, Vec<u8>> {
-        let mut greeting = Self::default();
-        if args.len() == 1 {
-            return Ok(greeting);
-        }
-        greeting.protocol = match number::parse_i64(args.get(1)) {
-            Some(2) => Some(Protocol::Resp2),
-            Some(3) => Some(Protocol::Resp3),
-            Some(_) => return Err(b"NOPROTO unsupported protocol version".to_vec()),
-            None => {
-                return Err(b"ERR Protocol version is not an integer or out of range".to_vec());
-            }
-        };
-        let mut rest = args.slice(2..);
-        while !rest.is_empty() {
-            let option = rest.get(0);
-            let taken = if option.eq_ignore_ascii_case(b"auth") && rest.len() > 2 {
-                greeting.credentials = Some((rest.get(1), rest.get(2)));
-                3
-            } else if option.eq_ignore_ascii_case(b"setname") && rest.len() > 1 {
-                if !is_printable(rest.get(1)) {
-                    return Err(BAD_CLIENT_NAME.as_bytes().to_vec());
-                }
-                greeting.name = Some(rest.get(1));
-                2
-            } else {
-                return Err([b"ERR Syntax error in HELLO option '", option, b"'"].concat());
-            };
-            rest = rest.slice(taken..);
-        }
-        Ok(greeting)
-    }
 }
 
 /// Whether a name can stand in a line of CLIENT LIST: no spaces, nothing that does not print.

@@ -70,7 +70,9 @@ impl Refusal {
 
     /// An option that EXPIRE and its kin do not know.
     pub(super) fn unsupported_option(option: &[u8]) -> Self {
-        Self(Cow::Owned([b"ERR Unsupported option ", option].concat()))
+        Self(Cow::Owned(
+            [b"ERR Unsupported option ", printed(option)].concat(),
+        ))
     }
 
     /// Writes the error reply.
@@ -84,6 +86,11 @@ impl From<OutOfMemory> for Refusal {
     fn from(error: OutOfMemory) -> Self {
         Self::new(no_room(error))
     }
+}
+
+/// What Redis prints of an argument in an error: a C string.
+pub(super) fn printed(argument: &[u8]) -> &[u8] {
+    argument.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
 /// The error reply of a write for which there is no room.

@@ -7,6 +7,7 @@
 
 use crate::resp::Args;
 
+use super::refusal::printed;
 use super::{
     Row, client, config, connection, info, introspect, key, persistence, scan, server, string,
     unsupported,
@@ -126,8 +127,7 @@ fn unknown_subcommand(args: Args<'_>) -> Vec<u8> {
 
 /// What Redis prints of an argument: a C string of at most `len_bytes_max` bytes.
 fn quotable(arg: &[u8], len_bytes_max: usize) -> &[u8] {
-    let arg = &arg[..arg.len().min(len_bytes_max)];
-    arg.split(|byte| *byte == 0).next().unwrap_or_default()
+    printed(&arg[..arg.len().min(len_bytes_max)])
 }
 
 /// Whether a row of that name is found by its hash.

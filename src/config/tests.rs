@@ -69,7 +69,7 @@ fn values_out_of_range_are_refused_with_the_range() {
         (
             "maxmemory-policy",
             "allkeys",
-            "maxmemory-policy: 'allkeys' is none of: noeviction, allkeys-lru, ",
+            "maxmemory-policy: 'allkeys' is none of: volatile-lru, volatile-lfu, ",
         ),
         (
             "unixsocketperm",

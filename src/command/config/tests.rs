@@ -107,9 +107,9 @@ fn set_changes_nothing_if_one_value_is_wrong() {
     let no_integer = "argument couldn't be parsed into an integer";
     let no_memory_value = "argument must be a memory value";
     let no_bool = "argument must be 'yes' or 'no'";
-    let no_policy = "argument(s) must be one of the following: noeviction, allkeys-lru, \
-                     allkeys-lfu, allkeys-random, volatile-lru, volatile-lfu, volatile-random, \
-                     volatile-ttl";
+    let no_policy = "argument(s) must be one of the following: volatile-lru, volatile-lfu, \
+                     volatile-random, volatile-ttl, allkeys-lru, allkeys-lfu, allkeys-random, \
+                     noeviction";
     assert_refused(&[
         (
             "CONFIG SET timeout 5 maxclients x",

@@ -76,7 +76,7 @@ fn hello_switches_the_protocol_from_its_own_reply_on() {
 }
 
 #[test]
-fn a_hello_that_is_wrong_anywhere_changes_nothing() {
+fn a_hello_that_is_wrong_somewhere_keeps_the_version_and_what_came_before() {
     let mut cores = Cores::new(1);
     let cases = [
         ("HELLO 4", "-NOPROTO unsupported protocol version\r\n"),
@@ -105,7 +105,7 @@ fn a_hello_that_is_wrong_anywhere_changes_nothing() {
     let refusal = "-ERR Client names cannot contain spaces, newlines or special characters.\r\n";
     assert_eq!(reply, refusal.as_bytes());
     assert_eq!(cores.session().protocol, Protocol::Resp2);
-    assert!(cores.session().name.is_empty());
+    assert_eq!(cores.session().name, b"n");
 }
 
 #[test]

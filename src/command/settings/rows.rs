@@ -49,16 +49,16 @@ const fn constant(
     }
 }
 
-/// Redis's names; what they mean here is told where they are taken (`Core::configure`).
+/// Redis's names in its order, which errors show; what they mean here is told where they are taken (`Core::configure`).
 const EVICTION_POLICIES: &[&str] = &[
-    "noeviction",
-    "allkeys-lru",
-    "allkeys-lfu",
-    "allkeys-random",
     "volatile-lru",
     "volatile-lfu",
     "volatile-random",
     "volatile-ttl",
+    "allkeys-lru",
+    "allkeys-lfu",
+    "allkeys-random",
+    "noeviction",
 ];
 
 /// Every setting, by name.

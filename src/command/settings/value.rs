@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use crate::command::number::parse_i64;
+
 use super::{Misfit, Settings};
 
 /// The two ways to a field of [`Settings`].
@@ -140,7 +142,7 @@ fn parse_bool(text: &str) -> Result<bool, Misfit> {
 }
 
 fn parse_number(text: &str, min: u64, max: u64) -> Result<u64, Misfit> {
-    let number: i64 = text.parse().map_err(|_| Misfit::NotANumber { min, max })?;
+    let number = parse_i64(text.as_bytes()).ok_or(Misfit::NotANumber { min, max })?;
     let number = u64::try_from(number)
         .ok()
         .filter(|number| (min..=max).contains(number));
