@@ -134,6 +134,28 @@ impl Client {
         }
     }
 
+    /// The exact bytes of each of the next `count` replies; fewer if the connection ends first.
+    #[track_caller]
+    pub(crate) fn replies(&mut self, count: usize) -> Vec<Vec<u8>> {
+        let mut found = Vec::new();
+        let mut at = 0;
+        while found.len() < count {
+            if let Some((_, len)) = decode(&self.received[at..]) {
+                found.push(self.received[at..at + len].to_vec());
+                at += len;
+                continue;
+            }
+            match self.receive() {
+                Ok(0) => break,
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => break,
+                Err(error) => panic!("reply {} does not come: {error}", found.len()),
+                Ok(_) => {}
+            }
+        }
+        self.received.drain(..at);
+        found
+    }
+
     /// The exact bytes of the next reply, or nothing if the connection ends first.
     pub(crate) fn try_reply(&mut self) -> Option<Vec<u8>> {
         while decode(&self.received).is_none() {
