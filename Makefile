@@ -26,9 +26,10 @@ loom:
 
 check:
 	cargo fmt --all --check
+	cargo fmt --manifest-path tests/clients/rust/Cargo.toml --check
 	cargo clippy --workspace --all-targets -- -D warnings
 
-# Client libraries of other languages, below target/. Without python3 or node their tests say
+# Client libraries as their users have them, below target/. Without python3 or node their tests say
 # that they were skipped; with COREMAP_REQUIRE_CLIENTS=1 that is a failure.
 clients:
 	@tests/clients/install target/clients

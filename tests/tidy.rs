@@ -319,7 +319,11 @@ fn integer_names_carry_their_units() {
 #[test]
 fn every_dependency_is_counted_and_argued() {
     let mut found = Vec::new();
-    for manifest in ["Cargo.toml", "bench/Cargo.toml"] {
+    for manifest in [
+        "Cargo.toml",
+        "bench/Cargo.toml",
+        "tests/clients/rust/Cargo.toml",
+    ] {
         let Ok(text) = std::fs::read_to_string(root().join(manifest)) else {
             continue;
         };

@@ -160,9 +160,9 @@ pub(crate) fn sending(words: &[Vec<u8>]) -> Sending {
         "client|kill" if !kills_nobody(&words[2..]) => {
             Sending::No("may kill the connections of the test")
         }
-        "config|set" if has_odd_limit(words) => {
-            Sending::No("too little for either, or more than Coremap addresses")
-        }
+        "config|set" if has_odd_limit(words) => Sending::No(
+            "too little for either, more than Coremap addresses, or a size of no digits",
+        ),
         _ => Sending::Yes,
     }
 }
@@ -231,7 +231,8 @@ fn has_odd_limit(words: &[Vec<u8>]) -> bool {
         let limit = std::str::from_utf8(&pair[1]).ok();
         let limit = limit.and_then(|text| text.parse::<i128>().ok());
         pair[0].eq_ignore_ascii_case(b"maxmemory")
-            && limit.is_some_and(|limit| limit != 0 && !SENSIBLE_LIMITS.contains(&limit))
+            && (pair[1].is_empty()
+                || limit.is_some_and(|limit| limit != 0 && !SENSIBLE_LIMITS.contains(&limit)))
     })
 }
 
