@@ -193,7 +193,19 @@ impl Worker<'_> {
             run(&mut context, args, resume, reply)
         });
         unfinished?;
+        if self.connection.is_end_received && !self.waits_for_disk(Wait::of(waiting.resume)) {
+            // The peer has hung up, and time alone can pass for years.
+            self.connection.discard_input();
+            self.connection.is_closing = true;
+            return Some(Turn::Finished);
+        }
         self.connection.progress = Some(Progress::Waiting(waiting));
         Some(Turn::Waiting)
+    }
+
+    /// Whether a round is to come that may end a wait.
+    fn waits_for_disk(&self, wait: Wait) -> bool {
+        let rounds = self.parts.region.rounds();
+        wait.round.is_some_and(|round| !rounds.is_durable(round))
     }
 }

@@ -217,6 +217,17 @@ fn waitaof_gives_up_when_its_time_is_over() {
 }
 
 #[test]
+fn who_has_hung_up_waits_for_nothing_that_never_comes() {
+    let disk = Disk::new(1);
+    let (mut lanes, id) = disk.lanes("no");
+    let command = "WAITAOF 0 1 1000000000000\r\nPING\r\n";
+    assert_eq!(answer(&mut lanes, id, command), "");
+    lanes[0].received_end(id);
+    assert_eq!(lanes[0].turn(id, NOW), Turn::Finished);
+    assert!(lanes[0].unsent(id).is_empty());
+}
+
+#[test]
 fn what_is_written_together_is_settled_together() {
     let disk = Disk::new(2);
     let (mut lanes, id) = disk.lanes("everysec");
