@@ -5,7 +5,7 @@
 help:
 	@echo 'make run        build for release and serve on port 6379, in memory'
 	@echo 'make test       everything a change must pass'
-	@echo 'make test-long  the same tests at full size (about half an hour)'
+	@echo 'make test-long  the same tests at full size, recorded in tests/results (over an hour)'
 	@echo 'make loom       model-check what two cores touch'
 	@echo 'make check      formatting and lints'
 	@echo 'make bench      measure beside Redis, memcached and an LSM tree: a record in ten minutes'
@@ -18,7 +18,7 @@ test: clients
 	cargo test --workspace --no-fail-fast
 
 test-long: clients
-	COREMAP_TEST_LONG=1 cargo test --workspace --release --no-fail-fast
+	tests/long
 
 # Every interleaving of what two cores touch, on the shipped code with loom's atomics.
 loom:

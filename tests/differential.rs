@@ -32,7 +32,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use common::client::Client;
 use common::process::Server;
-use common::{Random, scale, seed};
+use common::{Random, scale, seed, tell_tried};
 use coverage::Coverage;
 use play::{Difference, Pair, cut, line};
 use script::{Source, Step};
@@ -134,7 +134,9 @@ fn compare(shards: &str, protocol: u8) {
             break;
         }
     }
-    println!("{step_count} commands");
+    tell_tried(&format!(
+        "{step_count} random commands over RESP{protocol}, {shards} shards, as redis-server answers"
+    ));
     if !failures.is_empty() {
         panic!("{}", report(&pair, failures.into_values()));
     }

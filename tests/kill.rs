@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use common::client::{Client, Value, decode, request};
 use common::process::{Folder, Server, coremap, run};
-use common::{Random, pass, scale, seed};
+use common::{Random, pass, scale, seed, tell_tried};
 use load::{Load, SHARED_KEY, Shared, now_ms};
 use oracle::{Held, Span, States, Unit};
 
@@ -202,6 +202,7 @@ fn kill_under(mode: &str) {
     let start = || Server::start(&arguments);
     let start_in_vain = |life| Server::start_in_vain(&coremap(), &arguments, life);
     Trial::new(&start, &start_in_vain).run(kill_count());
+    tell_tried(&format!("{} kills under {mode}", kill_count()));
     // What is left after all of that is a file in order.
     let ended = run(&["check", path]);
     assert_eq!(ended.code, Some(0), "{}", ended.said);

@@ -15,7 +15,7 @@ use std::hash::BuildHasher;
 use common::images::Images;
 use common::process::Folder;
 use common::store::{Content, Opening, Store};
-use common::{Random, scale, seed};
+use common::{Random, scale, seed, tell_tried};
 use coremap::shard::OutOfMemory;
 
 const MIB: u64 = 1 << 20;
@@ -85,6 +85,7 @@ fn a_power_loss_leaves_what_was_synced_and_a_moment_of_the_rest() {
         }
     }
     println!("{} operations were refused", world.refused_count);
+    tell_tried(&format!("{image_count} images of a power loss"));
 }
 
 impl World {

@@ -88,11 +88,15 @@ impl Client {
 
     /// Closes the writing half.
     pub(crate) fn finish_sending(&self) {
-        let outcome = match &self.stream {
+        self.try_finish_sending().expect("the connection is open");
+    }
+
+    /// Closes the writing half, if the connection is open.
+    pub(crate) fn try_finish_sending(&self) -> Result<()> {
+        match &self.stream {
             Stream::Tcp(stream) => stream.shutdown(Shutdown::Write),
             Stream::Unix(stream) => stream.shutdown(Shutdown::Write),
-        };
-        outcome.expect("the connection is open");
+        }
     }
 
     /// Sends a command given as words and returns the exact bytes of its reply.

@@ -32,6 +32,11 @@ pub(crate) fn scale<T>(short: T, long: T) -> T {
     if is_long() { long } else { short }
 }
 
+/// Says how much a test has tried: a line of the record that `make test-long` writes.
+pub(crate) fn tell_tried(what: &str) {
+    println!("tried: {what}");
+}
+
 /// Whether a test may skip itself because a program is missing. Says so, or fails where the
 /// environment promises that everything is installed.
 pub(crate) fn skip_because(reason: &str) {
