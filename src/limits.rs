@@ -164,6 +164,10 @@ pub const GATHER_COUNT_MAX: usize = 8;
 /// Keys of one command that run in one go, and thus atomically, when they live on one shard: about
 /// 3 ms. Beyond, the command runs in parts.
 pub const WHOLE_KEY_COUNT_MAX: usize = 16 * 1024;
+/// Bytes of arguments that MULTI queues for one connection, which is closed beyond.
+pub const TRANSACTION_LEN_BYTES_MAX: usize = GIB;
+/// Commands over several shards that share one hold of them, before others get their turn.
+pub const HOLD_COMMAND_COUNT_MAX: usize = 256;
 /// Bytes of compaction and the like in one slice of background work.
 pub const BACKGROUND_LEN_BYTES: usize = 256 * KIB;
 /// Microseconds that a busy core lets pass before it asks for the round that replies wait for.

@@ -90,6 +90,7 @@ metrics! {
     batches_served: Count, Sum, "Batches of other cores served.";
     commands_forwarded: Count, Sum, "Commands run on another core than their connection's.";
     commands_read_directly: Count, Sum, "Commands answered from another core's table.";
+    holds: Count, Sum, "Times a shard was held for a command over several, or for a transaction.";
     doorbells: Count, Sum, "Sleeping cores woken.";
     input_buffers_bytes: Bytes, Sum, "Memory of input buffers, now.";
     output_buffers_bytes: Bytes, Sum, "Memory of output buffers, now.";

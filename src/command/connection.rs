@@ -66,14 +66,14 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         name: "quit",
         arity: -1,
-        flags: HANDSHAKE,
+        flags: HANDSHAKE.with(Flags::IMMEDIATE),
         run: Run::Session(quit),
         ..Row::BLANK
     },
     Row {
         name: "reset",
         arity: 1,
-        flags: HANDSHAKE,
+        flags: HANDSHAKE.with(Flags::IMMEDIATE),
         run: Run::Session(reset),
         ..Row::BLANK
     },
@@ -137,6 +137,7 @@ fn select(_: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>) {
 }
 
 fn reset(context: &mut SessionContext<'_>, _: Args<'_>, reply: &mut Reply<'_>) {
+    super::transaction::forget(context.core, context.client);
     let has_no_password = context.core.settings.requirepass.is_empty();
     let session = context.session();
     session.name.clear();

@@ -19,6 +19,7 @@ use crate::shard::{Eviction, Probe, Shard};
 use super::Row;
 use super::persistence::{Loading, Saving};
 use super::settings::Settings;
+use super::transaction::{Queue, Watching};
 
 /// The time a command runs at: one reading per turn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -113,6 +114,10 @@ pub struct Core {
     pub random: Random,
     /// Whether the data is not there yet, as the core last looked.
     pub is_loading: bool,
+    /// Watches that connections of this core have begun.
+    pub watch_count: u64,
+    /// Watches that are over, of which the shards are to be told.
+    pub unwatched: Vec<Watching>,
 }
 
 impl Core {
@@ -134,6 +139,8 @@ impl Core {
             evicted_count_at_reset: 0,
             facts,
             is_loading: shared.loading.is_under_way(),
+            watch_count: 0,
+            unwatched: Vec::new(),
             shared,
             random: Random::new(seed),
         }
@@ -189,6 +196,10 @@ pub struct Session {
     pub is_no_touch: bool,
     /// Keeps the data file as it is, for `coremap backup`.
     pub hold: Option<Arc<Hold>>,
+    /// What MULTI has queued, if it was called.
+    pub queue: Option<Box<Queue>>,
+    /// What WATCH named.
+    pub watching: Option<Watching>,
     /// Whether the socket is a unix socket.
     pub is_unix: bool,
     /// `address:port` of the peer, or the path of the socket and `:0`.

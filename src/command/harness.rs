@@ -134,6 +134,7 @@ impl Harness {
                 self.merge(row, args, &parts)
             }
             Scope::PerKey | Scope::Plan => self.run_keys(row, args),
+            Scope::Exec | Scope::Watch => unreachable!("the lane's to run"),
         }
     }
 

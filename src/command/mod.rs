@@ -44,6 +44,7 @@ mod server;
 pub mod settings;
 mod string;
 mod table;
+pub mod transaction;
 mod unsupported;
 
 pub use connection::{DENIED, MAXCLIENTS_REACHED, NOAUTH, REDIS_VERSION, owes_password};
@@ -57,6 +58,7 @@ pub use refusal::no_room;
 pub use scan::shard_of_cursor;
 pub use settings::Settings;
 pub use table::{lookup, rows};
+pub use transaction::{Queue, Watching};
 
 /// One command.
 #[derive(Clone, Copy, Debug)]
@@ -242,6 +244,8 @@ impl Flags {
     pub const MOVABLE_KEYS: Self = Self(1 << 14);
     /// Not within transactions.
     pub const NO_MULTI: Self = Self(1 << 16);
+    /// Runs at once within a transaction that is being queued.
+    pub const IMMEDIATE: Self = Self(1 << 29);
     /// It may write several records, which survive the end of the process together or not at all.
     pub const SEVERAL: Self = Self(1 << 30);
     /// Known to the server and to no client.
@@ -310,6 +314,10 @@ pub enum Scope {
     Cursor,
     /// On the shard of its keys if they share one; else in the steps of a [`plan`].
     Plan,
+    /// What MULTI has queued, on all shards it needs at once.
+    Exec,
+    /// On the shards of its keys, on behalf of its connection.
+    Watch,
     /// Where its connection lives, once all earlier commands of it are done; what they did may have
     /// to reach the disk first.
     Disk,
@@ -348,6 +356,8 @@ pub enum Run {
     Session(fn(&mut SessionContext<'_>, Args<'_>, &mut Reply<'_>)),
     /// Runs on a shard.
     Shard(fn(&mut Context<'_>, Args<'_>, &mut Reply<'_>) -> Status),
+    /// Nothing of its own: its scope says what happens.
+    Lane,
     /// Runs where the connection lives, again and again until it is done: at first, and when what
     /// it has put into its [`Resume`] as a [`Wait`] is over.
     Wait(fn(&mut SessionContext<'_>, Args<'_>, &mut Resume, &mut Reply<'_>) -> Status),
@@ -410,7 +420,7 @@ pub fn check(row: &Row, core: &Core, session: &Session) -> Result<(), &'static s
 /// Whether [`check`] lets the connection run any row.
 #[inline]
 pub fn may_run_all(core: &Core, session: &Session) -> bool {
-    !core.is_loading && !connection::owes_password(core, session)
+    !core.is_loading && session.queue.is_none() && !connection::owes_password(core, session)
 }
 
 /// What the connection may send.

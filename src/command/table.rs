@@ -10,7 +10,7 @@ use crate::resp::Args;
 use super::refusal::printed;
 use super::{
     Row, client, config, connection, info, introspect, key, persistence, scan, server, string,
-    unsupported,
+    transaction, unsupported,
 };
 
 /// Every command clients can name, without subcommands.
@@ -310,6 +310,7 @@ const SOURCES: &[&[Row]] = &[
     scan::ROWS,
     server::ROWS,
     string::ROWS,
+    transaction::ROWS,
 ];
 const ROW_COUNT: usize = {
     let mut count = 0;

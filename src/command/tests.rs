@@ -118,6 +118,7 @@ impl Cores {
                 let (bytes, _) = self.run_part(row, 0, args);
                 reply.raw(&bytes);
             }
+            (Run::Lane, _) => unreachable!("the lane's to run"),
             (Run::Wait(run), _) => {
                 let mut resume = Resume::default();
                 while run(&mut self.session_context(), args, &mut resume, reply) == Status::Again {

@@ -49,6 +49,22 @@ pub(super) struct Ticket {
     pub(super) place: u16,
 }
 
+/// What one core tells another without waiting for an answer.
+#[derive(Default)]
+pub(super) struct Notice {
+    /// Runs of large values that are no longer sent from.
+    pub(super) released_runs: Vec<u32>,
+    /// Watches that are over.
+    pub(super) unwatched: Vec<u64>,
+}
+
+impl Notice {
+    /// Whether there is nothing to tell.
+    pub(super) fn is_empty(&self) -> bool {
+        self.released_runs.is_empty() && self.unwatched.is_empty()
+    }
+}
+
 /// One command of a batch.
 #[derive(Clone, Copy)]
 pub(super) struct Command {
@@ -69,12 +85,18 @@ pub(crate) struct Batch {
     /// Bytes of all arguments.
     pub(super) arguments_len_bytes: usize,
     arguments: Option<Arguments>,
-    /// Runs of large values that the origin no longer sends from.
-    pub(super) released_runs: Vec<u32>,
+    /// What it tells instead of commands.
+    pub(super) notice: Notice,
     pub(super) is_resumed: bool,
     /// The number of the transaction that all its commands are parts of.
     pub(super) transaction: Option<u64>,
     pub(super) is_abandoned: bool,
+    /// Whether the connection is to hold the serving shard before its commands run.
+    pub(super) takes_hold: bool,
+    /// Whether the hold ends when they have run.
+    pub(super) releases_hold: bool,
+    /// Whether the origin waits for nothing of it.
+    pub(super) is_unanswered: bool,
 
     /// Commands that ran.
     pub(super) ran: usize,
@@ -119,10 +141,13 @@ impl Batch {
             spans: Vec::new(),
             arguments_len_bytes: 0,
             arguments: None,
-            released_runs: Vec::new(),
+            notice: Notice::default(),
             is_resumed: false,
             transaction: None,
             is_abandoned: false,
+            takes_hold: false,
+            releases_hold: false,
+            is_unanswered: false,
             ran: 0,
             resume: Resume::default(),
             replies: Fragment::default(),
@@ -223,6 +248,11 @@ impl Batch {
         (self.ran, self.taken) = (0, 0);
         (self.taken_bytes, self.taken_externs) = (0, 0);
         self.is_resumed = true;
+    }
+
+    /// Whether it has no commands.
+    pub(super) fn is_empty(&self) -> bool {
+        self.commands.is_empty()
     }
 
     /// Whether every command has run.

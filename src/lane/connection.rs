@@ -5,9 +5,12 @@ use std::collections::VecDeque;
 use super::batch::{Batch, ConnectionId};
 use super::buffer::Buffer;
 use super::disk::Waiting;
+use super::exec::Exec;
 use super::fanout::Fanout;
+use super::forward::Place;
 use super::fragment::Fragment;
 use super::gather::{Fold, Gather};
+use super::holding::Holding;
 use super::input::Input;
 use super::output::Output;
 use super::parts::Parts;
@@ -35,6 +38,12 @@ pub(super) struct Connection {
     pub(super) fold: Fold,
     /// The transaction whose parts are under way, here or on other cores.
     pub(super) transaction: Option<Transaction>,
+    /// The shards it holds, or is about to.
+    pub(super) holding: Option<Holding>,
+    /// The commands of an EXEC under way.
+    pub(super) exec: Option<Box<Exec>>,
+    /// Whether it waits for this core's shard, which another holds.
+    pub(super) is_at_gate: bool,
     /// Batches that found their ring full, with the core they are for.
     pub(super) unposted: VecDeque<(u16, Box<Batch>)>,
     /// Memory of its input and its output as the core's gauges know it.
@@ -61,6 +70,8 @@ pub(super) enum Progress {
     Split(Box<Split>),
     /// On several cores at once.
     Fanout(Box<Fanout>),
+    /// The next commands of an EXEC.
+    Exec,
     /// Until the disk has what was done before.
     Waiting(Box<Waiting>),
 }
@@ -75,7 +86,7 @@ impl Progress {
             }
             Self::Split(split) => parts.give_up(split.args()),
             Self::Fanout(fanout) => fanout.discard(parts),
-            Self::Waiting(_) => {}
+            Self::Exec | Self::Waiting(_) => {}
         }
     }
 }
@@ -114,6 +125,28 @@ impl OwnedArguments {
         }
     }
 
+    /// Arguments that nobody sent.
+    pub(super) fn made(arguments: &[&[u8]]) -> Self {
+        let bytes = arguments.concat();
+        let mut start = 0;
+        let mut span = |argument: &&[u8]| {
+            let span = Span::new(start, argument.len());
+            start += argument.len();
+            span
+        };
+        let spans: Vec<Span> = arguments.iter().map(&mut span).collect();
+        Self::copy_of(Args::new(&bytes, &spans))
+    }
+
+    /// Where they lie.
+    pub(super) fn place(&self) -> Place<'_> {
+        Place {
+            buffer: &self.buffer,
+            start: self.start,
+            end: self.end,
+        }
+    }
+
     /// The arguments.
     pub(super) fn args(&self) -> Args<'_> {
         Args::new(self.buffer.received(self.start, self.end), &self.spans)
@@ -134,6 +167,9 @@ impl Connection {
             first_gather: 0,
             fold: Fold::default(),
             transaction: None,
+            holding: None,
+            exec: None,
+            is_at_gate: false,
             unposted: VecDeque::new(),
             noted_bytes: (0, 0),
             outstanding: 0,
@@ -175,6 +211,8 @@ impl Connection {
     /// Whether it has begun what must be finished even if it goes.
     pub(super) fn must_finish(&self) -> bool {
         self.transaction.is_some()
+            || self.holding.is_some()
+            || self.exec.is_some()
             || matches!(&self.progress, Some(Progress::Fanout(fanout)) if fanout.must_finish())
     }
 

@@ -6,7 +6,8 @@
 //! | batches out                     | its place is kept until they are back                      |
 //! | a batch that came back unfinished | it is posted once more, to be given up by the other core |
 //! | a batch held back here for room | it is posted when there is some, to be given up as well    |
-//! | a plan begun                    | the plan goes on to its end, for nobody                    |
+//! | a plan or an EXEC begun         | it goes on to its end, for nobody                          |
+//! | shards held, or about to be     | the same; then they are released                           |
 //!
 //! Its input, its output and its name among the clients go at once, except in the last case.
 
@@ -33,7 +34,9 @@ impl Lane {
         }
         connection.input.release(&mut self.parts.buffers);
         self.note_buffers(&mut connection);
-        self.parts.core.clients.remove(connection.client);
+        let session = self.parts.core.clients.remove(connection.client);
+        let watching = session.and_then(|session| session.watching);
+        self.parts.core.unwatched.extend(watching);
         if let Some(progress) = connection.progress.take() {
             progress.discard(&mut self.parts);
         }

@@ -7,7 +7,6 @@
 use super::Turn;
 use super::batch::{Batch, Ticket};
 use super::connection::{OwnedArguments, Progress};
-use super::forward::Place;
 use super::fragment::Fragment;
 use super::parts::{Call, Parts};
 use super::turn::Worker;
@@ -29,6 +28,8 @@ enum Goal {
     Merge(&'static Row, OwnedArguments),
     /// Whatever the plan says of this command.
     Plan(Plan, OwnedArguments),
+    /// Whether EXEC may run.
+    Check,
 }
 
 /// One part: a command for one core.
@@ -58,17 +59,35 @@ enum State {
 impl Fanout {
     /// The command of `row` on each of `shard_count` shards.
     pub(super) fn to_all(row: &'static Row, arguments: OwnedArguments, shard_count: u16) -> Self {
-        let errand = |core| Errand {
-            core,
-            row,
-            hash: KeyHash::from_bits(0),
-            arguments: arguments.clone(),
-            state: State::New,
-        };
-        let errands = (0..shard_count).map(errand).collect();
+        let parts = (0..shard_count).map(|core| (core, arguments.clone()));
+        let errands = Errand::on_some(row, parts);
         Self {
             goal: Goal::Merge(row, arguments),
             errands,
+        }
+    }
+
+    /// The command of `row`, as one part of row `part` on each of some shards.
+    pub(super) fn to_some(
+        row: &'static Row,
+        arguments: OwnedArguments,
+        part: &'static Row,
+        parts: impl IntoIterator<Item = (u16, OwnedArguments)>,
+    ) -> Self {
+        Self {
+            goal: Goal::Merge(row, arguments),
+            errands: Errand::on_some(part, parts),
+        }
+    }
+
+    /// Asks some shards whether EXEC may run: by parts of row `part`, which say 1 if it may.
+    pub(super) fn check(
+        part: &'static Row,
+        parts: impl IntoIterator<Item = (u16, OwnedArguments)>,
+    ) -> Self {
+        Self {
+            goal: Goal::Check,
+            errands: Errand::on_some(part, parts),
         }
     }
 
@@ -106,13 +125,22 @@ impl Fanout {
                     return None;
                 }
                 Goal::Plan(plan, arguments) => (plan, arguments),
+                Goal::Check => {
+                    let is_off = parts.iter().any(|part| part.reply != b":1\r\n");
+                    if let Some(exec) = &mut worker.connection.exec {
+                        exec.is_off = is_off;
+                    }
+                    return None;
+                }
             };
             let mut next = Next::Done;
+            let is_executing = worker.connection.exec.is_some();
             let transaction = &mut worker.connection.transaction.take();
             worker.write(false, |lane, reply| {
                 let start = reply.len_bytes();
                 next = plan.next(arguments.args(), &parts, reply);
                 if matches!(next, Next::Done)
+                    && !is_executing
                     && let Some(transaction) = transaction.take()
                     && let Err(error) = lane.commit(transaction)
                 {
@@ -168,11 +196,12 @@ impl Fanout {
             batch.protocol = worker.protocol;
             batch.transaction = worker.transaction_number();
             batch.pin(&errand.arguments.buffer);
+            worker.mark_batch(errand.core, &mut batch);
             batch.push(
                 errand.row,
                 errand.hash,
                 &errand.arguments.spans,
-                &errand.place(),
+                &errand.arguments.place(),
             );
             worker.connection.unposted.push_back((errand.core, batch));
             errand.state = State::Out;
@@ -212,6 +241,21 @@ impl Fanout {
 }
 
 impl Errand {
+    /// Parts of one row on some shards.
+    fn on_some(
+        row: &'static Row,
+        parts: impl IntoIterator<Item = (u16, OwnedArguments)>,
+    ) -> Vec<Self> {
+        let errand = |(core, arguments)| Self {
+            core,
+            row,
+            hash: KeyHash::from_bits(0),
+            arguments,
+            state: State::New,
+        };
+        parts.into_iter().map(errand).collect()
+    }
+
     /// The part that runs `step` of the command with these arguments.
     fn of(step: &Step, arguments: &OwnedArguments, worker: &Worker<'_>) -> Self {
         let command = arguments.args();
@@ -236,17 +280,6 @@ impl Errand {
             hash,
             arguments,
             state: State::New,
-        }
-    }
-
-    fn place(&self) -> Place<'_> {
-        let OwnedArguments {
-            buffer, start, end, ..
-        } = &self.arguments;
-        Place {
-            buffer,
-            start: *start,
-            end: *end,
         }
     }
 

@@ -74,8 +74,7 @@ impl Worker<'_> {
         };
         let protocol = self.protocol;
         let transaction = self.transaction;
-        let gather = self.connection.gathers.back_mut().expect("just opened");
-        let batch_place = gather.next_place();
+        let batch_place = self.open_gather().next_place();
         let ticket = Ticket {
             connection: self.connection.id,
             gather: Some(number),
@@ -86,7 +85,8 @@ impl Worker<'_> {
         batch.reply_len_bytes_max = BATCH_REPLY_LEN_BYTES_MAX;
         batch.transaction = transaction;
         batch.pin(place.buffer);
-        gather.add_batch(core, batch);
+        self.mark_batch(core, &mut batch);
+        self.open_gather().add_batch(core, batch);
         batch_place
     }
 
@@ -129,12 +129,13 @@ impl Worker<'_> {
     /// Posts batches that wait for room in their ring; false if some still do.
     pub(super) fn post_waiting(&mut self) -> bool {
         while let Some((core, batch)) = self.connection.unposted.pop_front() {
+            let is_answered = !batch.is_unanswered;
             if let Err(batch) = self.parts.links.post(core, batch) {
                 self.connection.unposted.push_front((core, batch));
                 self.parts.starved.push(self.connection.id);
                 return false;
             }
-            self.connection.outstanding += 1;
+            self.connection.outstanding += usize::from(is_answered);
             self.parts.core.stats.batches_sent += 1;
         }
         true
@@ -158,8 +159,9 @@ impl Worker<'_> {
             connection.output.prepare(&mut self.parts.tails);
             // It was begun when nothing was owed, so it is the first with one reply for many.
             let transaction = &mut connection.transaction;
+            let is_executing = connection.exec.is_some();
             let commit = || {
-                let transaction = transaction.take();
+                let transaction = transaction.take_if(|_| !is_executing);
                 transaction.map_or(Ok(()), |transaction| self.parts.commit(transaction))
             };
             match gather.drain(&mut connection.fold, &mut connection.output, commit) {

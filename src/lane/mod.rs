@@ -28,10 +28,13 @@ mod direct;
 mod disk;
 #[cfg(all(test, not(loom)))]
 mod disk_tests;
+mod exec;
 mod fanout;
 mod forward;
 mod fragment;
+mod gate;
 mod gather;
+mod holding;
 mod input;
 mod links;
 mod output;
@@ -50,7 +53,7 @@ mod window;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use batch::{Batch, Ticket};
+use batch::{Batch, Notice, Ticket};
 use connection::{Connection, Progress};
 use parts::Parts;
 use serve::Service;
@@ -61,7 +64,7 @@ pub use batch::ConnectionId;
 pub use disk::Timer;
 pub use links::Links;
 
-use crate::command::{ClientIndex, Core, Now, Session};
+use crate::command::{ClientIndex, Core, Now, Session, Watching};
 use crate::hash::Hasher;
 use crate::limits::{
     BACKGROUND_EXPIRY_COUNT, BACKGROUND_LEN_BYTES, EXPIRY_PATIENCE_MS, TURN_EXPIRY_COUNT,
@@ -84,8 +87,10 @@ pub struct Lane {
     leaving: Vec<ConnectionId>,
     /// Disconnected connections that wait for room in a ring.
     gone: Vec<ConnectionId>,
-    /// Runs of other cores' large values to give back, by core.
-    unreturned: Vec<Vec<u32>>,
+    /// Connections on their way from the gate to `ready`.
+    woken: Vec<ConnectionId>,
+    /// What other cores are to be told, by core.
+    notices: Vec<Notice>,
 }
 
 /// A place for a connection, and the generation of its tenant.
@@ -151,6 +156,7 @@ impl Lane {
                 shard: options.shard,
                 core: options.core,
                 links: options.links,
+                gate: gate::Gate::default(),
                 region: options.region,
                 buffers: buffer::BufferPool::default(),
                 tails: output::TailPool::default(),
@@ -173,7 +179,8 @@ impl Lane {
             by_client: Vec::new(),
             leaving: Vec::new(),
             gone: Vec::new(),
-            unreturned: vec![Vec::new(); usize::from(shard_count)],
+            woken: Vec::new(),
+            notices: (0..shard_count).map(|_| Notice::default()).collect(),
         }
     }
 
@@ -309,11 +316,12 @@ impl Lane {
     /// Whether [`Lane::exchange`] would find anything to do.
     pub fn must_exchange(&mut self) -> bool {
         !self.parts.links.are_quiet()
-            || !self.service.is_idle()
+            || !self.service.is_idle(&self.parts.gate)
+            || !self.parts.core.unwatched.is_empty()
             || !self.leaving.is_empty()
             || self.has_durable()
             || !self.parts.released.is_empty()
-            || self.unreturned.iter().any(|runs| !runs.is_empty())
+            || self.notices.iter().any(|notice| !notice.is_empty())
     }
 
     /// Serves other cores' batches and takes what has come back; true if there was anything.
@@ -330,14 +338,16 @@ impl Lane {
             self.post_for_the_gone();
         }
         is_busy |= self.take_durable();
+        self.wake_let_in();
         is_busy |= self.see_off(now);
-        self.return_large_values();
+        self.notify();
         self.take_killed();
         is_busy
     }
 
     /// Moves the names of connections that can go on to `into`; a name may come twice.
     pub fn take_ready(&mut self, into: &mut Vec<ConnectionId>) {
+        self.wake_let_in();
         into.append(&mut self.ready);
     }
 
@@ -390,6 +400,7 @@ impl Lane {
         for connection in connections.filter(|connection| !connection.is_disconnected) {
             let is_active = std::mem::take(&mut connection.is_active)
                 || connection.progress.is_some()
+                || connection.exec.is_some()
                 || connection.outstanding > 0;
             let Some(session) = core.clients.get_mut(connection.client) else {
                 continue;
@@ -433,7 +444,7 @@ impl Lane {
             == 0
             && self.leaving.is_empty()
             && self.gone.is_empty()
-            && self.unreturned.iter().all(Vec::is_empty)
+            && self.notices.iter().all(Notice::is_empty)
     }
 
     /// What commands see of the core.
@@ -471,7 +482,7 @@ impl Lane {
     /// Takes one of this core's batches that came back.
     fn complete(&mut self, core: u16, mut batch: Box<Batch>) {
         let ticket = batch.ticket;
-        if !batch.released_runs.is_empty() {
+        if batch.is_unanswered {
             self.parts.put_batch(batch);
             return;
         }
@@ -487,49 +498,74 @@ impl Lane {
             self.put_or_free(connection);
             return;
         }
+        if batch.takes_hold
+            && let Some(holding) = &mut connection.holding
+        {
+            holding.note_given();
+        }
         match ticket.gather {
             Some(number) => connection.gather_mut(number).put_batch(batch),
             None => {
-                if let Some(Progress::Fanout(fanout)) = &mut connection.progress {
+                if !batch.is_empty()
+                    && let Some(Progress::Fanout(fanout)) = &mut connection.progress
+                {
                     fanout.put_batch(&mut batch);
                 }
                 self.parts.put_batch(batch);
             }
         }
-        let list = if connection.is_leaving {
-            &mut self.leaving
-        } else {
-            &mut self.ready
-        };
-        list.push(ticket.connection);
         self.connections[ticket.connection.index as usize].connection = Some(connection);
+        self.wake(ticket.connection);
     }
 
     /// Lets connections try again that found a ring full.
     fn take_starved(&mut self) {
         for id in std::mem::take(&mut self.parts.starved) {
-            let Some(connection) = self.connection(id) else {
-                continue;
-            };
-            if connection.is_leaving {
-                self.leaving.push(id);
-            } else {
-                self.ready.push(id);
-            }
+            self.wake(id);
         }
     }
 
-    /// Unpins large values that were sent, here or by way of a batch without commands.
-    fn return_large_values(&mut self) {
+    /// Lets connections go on that waited for this core's shard.
+    fn wake_let_in(&mut self) {
+        let mut woken = std::mem::take(&mut self.woken);
+        self.parts.gate.take_woken(&mut woken);
+        for id in woken.drain(..) {
+            self.wake(id);
+        }
+        self.woken = woken;
+    }
+
+    /// Gives a connection another turn, if it is still there.
+    fn wake(&mut self, id: ConnectionId) {
+        match self.connection(id) {
+            Some(connection) if connection.is_leaving => self.leaving.push(id),
+            Some(_) => self.ready.push(id),
+            None => {}
+        }
+    }
+
+    /// Unpins large values that were sent, and ends watches, here or by way of a batch without
+    /// commands.
+    fn notify(&mut self) {
+        let here = self.parts.core.id;
         for Extern { owner, run, .. } in self.parts.released.drain(..) {
-            if owner == self.parts.core.id {
+            if owner == here {
                 self.parts.shard.unpin(run);
             } else {
-                self.unreturned[usize::from(owner)].push(run);
+                self.notices[usize::from(owner)].released_runs.push(run);
             }
         }
-        for (core, runs) in (0u16..).zip(&mut self.unreturned) {
-            if runs.is_empty() {
+        for Watching { id, shards } in self.parts.core.unwatched.drain(..) {
+            for core in shards {
+                if core == here {
+                    self.parts.shard.unwatch(id);
+                } else {
+                    self.notices[usize::from(core)].unwatched.push(id);
+                }
+            }
+        }
+        for (core, notice) in (0u16..).zip(&mut self.notices) {
+            if notice.is_empty() {
                 continue;
             }
             let connection = ConnectionId {
@@ -541,9 +577,10 @@ impl Lane {
                 gather: None,
                 place: 0,
             });
-            std::mem::swap(&mut batch.released_runs, runs);
+            std::mem::swap(&mut batch.notice, notice);
+            batch.is_unanswered = true;
             if let Err(mut batch) = self.parts.links.post(core, batch) {
-                std::mem::swap(&mut batch.released_runs, runs);
+                std::mem::swap(&mut batch.notice, notice);
                 self.parts.put_batch(batch);
             }
         }

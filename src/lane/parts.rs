@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::batch::{Batch, ConnectionId, Ticket};
 use super::buffer::BufferPool;
 use super::disk::{Awaited, Timer};
+use super::gate::Gate;
 use super::gather::Gather;
 use super::links::Links;
 use super::output::TailPool;
@@ -28,6 +29,8 @@ pub(super) struct Parts {
     pub(super) shard: Shard,
     pub(super) core: Core,
     pub(super) links: Links,
+    /// The way to the shard.
+    pub(super) gate: Gate,
     pub(super) region: Arc<Region>,
     pub(super) placement: Placement,
     pub(super) buffers: BufferPool,

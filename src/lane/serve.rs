@@ -11,10 +11,13 @@
 //! | has replies past its bound      | sent back unfinished; its connection is stalled until it|
 //! |                                 | comes again (`is_resumed`) or is given up               |
 //! | follows one of those            | queued behind it                                        |
+//! | finds the shard held by another | kept, and runs when it is free                          |
+//! | asks for a hold                 | kept, and runs when the hold is given (`gate`)          |
 
 use std::collections::VecDeque;
 
-use super::batch::{Batch, ConnectionId};
+use super::batch::{Batch, ConnectionId, Notice};
+use super::gate::{Gate, Holder};
 use super::parts::{Call, Parts};
 use crate::command::{Now, Status};
 use crate::limits::{PROBE_COMMAND_COUNT, TURN_LEN_BYTES_MAX, WINDOW_COMMAND_COUNT};
@@ -75,20 +78,27 @@ impl Service {
                 self.accept(parts, core, batch, now);
             }
         }
-        is_busy | self.go_on(parts, now)
+        is_busy |= self.go_on(parts, now);
+        is_busy |= parts.gate.has_next();
+        if let Some(holder) = parts.give_next() {
+            self.go_on_as(holder, parts, now);
+        }
+        is_busy
     }
 
     /// Whether the next pass has something to do besides what comes over the rings.
-    pub(super) fn is_idle(&self) -> bool {
-        self.parked.iter().all(|parked| parked.is_stalled)
+    pub(super) fn is_idle(&self, gate: &Gate) -> bool {
+        !gate.has_next() && !self.parked.iter().any(|parked| parked.may_go_on(gate))
     }
 
     fn accept(&mut self, parts: &mut Parts, core: u16, batch: Box<Batch>, now: Now) {
-        if !batch.released_runs.is_empty() {
-            batch
-                .released_runs
-                .iter()
-                .for_each(|run| parts.shard.unpin(*run));
+        if !batch.notice.is_empty() {
+            let Notice {
+                released_runs,
+                unwatched,
+            } = &batch.notice;
+            released_runs.iter().for_each(|run| parts.shard.unpin(*run));
+            unwatched.iter().for_each(|id| parts.shard.unwatch(*id));
             parts.links.complete(core, batch);
             return;
         }
@@ -101,8 +111,17 @@ impl Service {
                 is_stalled: false,
                 queue: VecDeque::new(),
             };
-            // Nearly always all of it: then nothing is queued, and nothing allocated.
-            if !parked.run(batch, parts, now) {
+            let holder = parked.holder();
+            if batch.takes_hold {
+                parts.gate.ask(holder);
+                parked.queue.push_back(batch);
+                self.parked.push(parked);
+            } else if parts.gate.is_closed_to(holder) {
+                parts.gate.keep_batch_out();
+                parked.queue.push_back(batch);
+                self.parked.push(parked);
+            } else if !parked.run(batch, parts, now) {
+                // Nearly always all of it ran: then nothing is queued, and nothing allocated.
                 self.parked.push(parked);
             }
             return;
@@ -117,6 +136,9 @@ impl Service {
             parked.is_stalled = false;
             parked.queue.push_front(batch);
         } else {
+            if batch.takes_hold {
+                parts.gate.ask(parked.holder());
+            }
             parked.queue.push_back(batch);
         }
     }
@@ -125,7 +147,7 @@ impl Service {
     fn go_on(&mut self, parts: &mut Parts, now: Now) -> bool {
         let mut is_busy = false;
         self.parked.retain_mut(|parked| {
-            if parked.is_stalled {
+            if !parked.may_go_on(&parts.gate) {
                 return true;
             }
             is_busy = true;
@@ -133,17 +155,43 @@ impl Service {
         });
         is_busy
     }
+
+    /// Lets the batches of a connection go on that was given the hold.
+    fn go_on_as(&mut self, holder: Holder, parts: &mut Parts, now: Now) {
+        let is_its = |parked: &Parked| parked.holder() == holder;
+        if let Some(index) = self.parked.iter().position(is_its)
+            && self.parked[index].go_on(parts, now)
+        {
+            self.parked.remove(index);
+        }
+    }
 }
 
 impl Parked {
+    fn holder(&self) -> Holder {
+        Holder {
+            core: self.core,
+            connection: self.connection,
+        }
+    }
+
+    /// Whether its next batch may run now.
+    fn may_go_on(&self, gate: &Gate) -> bool {
+        let asks = self.queue.front().is_some_and(|batch| batch.takes_hold);
+        let is_let_in = !gate.is_closed_to(self.holder()) && !asks;
+        !self.is_stalled && (is_let_in || gate.is_held_by(self.holder()))
+    }
+
     /// Runs batches in order until one is not finished; true when none is left.
     fn go_on(&mut self, parts: &mut Parts, now: Now) -> bool {
-        while let Some(batch) = self.queue.pop_front() {
+        while self.may_go_on(&parts.gate)
+            && let Some(batch) = self.queue.pop_front()
+        {
             if !self.run(batch, parts, now) {
                 return false;
             }
         }
-        true
+        self.queue.is_empty()
     }
 
     /// Runs the next batch; true when it is finished.
@@ -153,6 +201,9 @@ impl Parked {
         if left == Left::Unfinished {
             self.queue.push_front(batch);
         } else {
+            if left == Left::Finished && batch.releases_hold {
+                parts.release(self.holder());
+            }
             parts.links.complete(self.core, batch);
         }
         left == Left::Finished

@@ -50,6 +50,8 @@ struct Client {
     keys: BTreeMap<Vec<u8>, Entry>,
     is_due: bool,
     long_value_chances: usize,
+    /// Commands invented so far.
+    command_count: usize,
 }
 
 struct World {
@@ -91,6 +93,7 @@ impl World {
             keys: BTreeMap::new(),
             is_due: false,
             long_value_chances: self.long_value_chances,
+            command_count: 0,
         }
     }
 
@@ -202,8 +205,59 @@ impl World {
 }
 
 impl Client {
-    /// Adds a random command to what is to be sent, and its answer to what is expected.
+    /// Adds a random command or transaction to what is to be sent, and its answer to what is expected.
     fn invent(&mut self, dice: &mut Dice) {
+        if dice.is_one_in(12) {
+            self.transaction(dice);
+        } else {
+            self.invent_command(dice);
+        }
+    }
+
+    /// Some commands in a transaction, which runs, is discarded, or is off for what was watched.
+    fn transaction(&mut self, dice: &mut Dice) {
+        let is_watching = dice.is_one_in(2);
+        let is_off = is_watching && dice.is_one_in(2);
+        if is_watching {
+            let mut keys = self.keys_of(dice);
+            self.many(b"WATCH", &keys);
+            self.expected.extend_from_slice(b"+OK\r\n");
+            if is_off {
+                let key = keys.swap_remove(dice.below(keys.len()));
+                self.set(&key, dice);
+            }
+        }
+        self.command(&[b"MULTI"]);
+        self.expected.extend_from_slice(b"+OK\r\n");
+        let keys = self.keys.clone();
+        let mut expected = std::mem::take(&mut self.expected);
+        let first = self.command_count;
+        (0..dice.below(6)).for_each(|_| self.invent_command(dice));
+        let count = self.command_count - first;
+        let replies = std::mem::take(&mut self.expected);
+        expected.extend(b"+QUEUED\r\n".repeat(count));
+        let is_discarded = dice.is_one_in(8);
+        if is_discarded {
+            self.command(&[b"DISCARD"]);
+            expected.extend_from_slice(b"+OK\r\n");
+        } else {
+            self.command(&[b"EXEC"]);
+            let header = format!("*{}\r\n", count);
+            expected.extend(if is_off {
+                b"*-1\r\n"
+            } else {
+                header.as_bytes()
+            });
+        }
+        self.expected = expected;
+        if is_discarded || is_off {
+            self.keys = keys;
+        } else {
+            self.expected.extend(replies);
+        }
+    }
+
+    fn invent_command(&mut self, dice: &mut Dice) {
         let key = self.key(dice);
         match dice.below(18) {
             0..3 => self.set(&key, dice),
@@ -247,6 +301,7 @@ impl Client {
     }
 
     fn command(&mut self, arguments: &[&[u8]]) {
+        self.command_count += 1;
         self.unsent
             .extend_from_slice(format!("*{}\r\n", arguments.len()).as_bytes());
         arguments

@@ -69,9 +69,9 @@ impl Split {
 
     /// Begins as many parts as the turn allows.
     pub(super) fn go_on(self: Box<Self>, worker: &mut Worker<'_>) -> Option<Turn> {
-        worker.transaction = self.transaction;
+        let before = std::mem::replace(&mut worker.transaction, self.transaction);
         let turn = self.begin_parts(worker);
-        if worker.transaction.take().is_some() {
+        if std::mem::replace(&mut worker.transaction, before) != before {
             // What comes behind it is no part of it.
             worker.close_gather();
         }

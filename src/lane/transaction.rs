@@ -127,7 +127,8 @@ impl Worker<'_> {
     /// Opens a transaction for a command that is to run in parts, if its records belong together.
     /// False: the connection waits for what came before.
     pub(super) fn begin_together(&mut self, row: &Row, argument_count: usize) -> bool {
-        if !writes_several(row, argument_count) || !self.parts.region.is_durable() {
+        let is_in_one = self.connection.exec.is_some();
+        if is_in_one || !writes_several(row, argument_count) || !self.parts.region.is_durable() {
             return true;
         }
         let is_owed_nothing = self.barrier();
@@ -143,6 +144,11 @@ impl Worker<'_> {
         transaction.map(|transaction| transaction.number)
     }
 
+    /// The number of the transaction that all commands of an EXEC under way are parts of.
+    pub(super) fn exec_transaction(&self) -> Option<u64> {
+        self.connection.exec.as_ref().and(self.transaction_number())
+    }
+
     /// Adds up what a part has written that ran here.
     pub(super) fn count_members(&mut self) {
         if let Some(transaction) = &mut self.connection.transaction {
@@ -151,8 +157,11 @@ impl Worker<'_> {
     }
 
     /// Commits the transaction of the command whose parts have all run, if it has one; else the
-    /// error reply.
+    /// error reply. That of an EXEC is committed at its end.
     pub(super) fn commit(&mut self) -> Result<(), &'static str> {
+        if self.connection.exec.is_some() {
+            return Ok(());
+        }
         let transaction = self.connection.transaction.take();
         transaction.map_or(Ok(()), |transaction| self.parts.commit(transaction))
     }

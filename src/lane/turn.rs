@@ -22,8 +22,9 @@ use super::forward::{Place, Route};
 use super::parts::{Call, Parts};
 use super::split::Split;
 use super::window::{Parsed, Window};
+use crate::command::transaction::{Queued, queue, refuse};
 use crate::command::{
-    Context, Merge, Now, Resume, Row, Run, Scope, SessionContext, Status, check, lookup,
+    Context, Flags, Merge, Now, Resume, Row, Run, Scope, SessionContext, Status, check, lookup,
     may_run_all, request_limits,
 };
 use crate::hash::KeyHash;
@@ -41,8 +42,9 @@ pub(super) struct Worker<'a> {
     pub(super) connection: &'a mut Connection,
     pub(super) now: Now,
     pub(super) protocol: Protocol,
-    /// Whether nothing keeps any command from running: a password that is owed, data on its way.
-    may_run_all: bool,
+    /// Whether nothing keeps any command from running: a password that is owed, data on its way, a
+    /// transaction being queued, shards that are held.
+    pub(super) may_run_all: bool,
     limits: Limits,
     /// The transaction that the parts being begun are members of.
     pub(super) transaction: Option<u64>,
@@ -52,7 +54,7 @@ pub(super) struct Worker<'a> {
 
 /// Whether a command was begun.
 #[derive(PartialEq, Eq)]
-enum Flow {
+pub(super) enum Flow {
     Begun,
     Waits,
 }
@@ -65,7 +67,7 @@ impl<'a> Worker<'a> {
         Self {
             now,
             protocol: session.protocol,
-            may_run_all: may_run_all(&parts.core, session),
+            may_run_all: may_run_all(&parts.core, session) && connection.holding.is_none(),
             limits: request_limits(&parts.core, session),
             transaction: None,
             commands_left: TURN_COMMAND_COUNT_MAX,
@@ -78,16 +80,23 @@ impl<'a> Worker<'a> {
     /// Runs the turn.
     pub(super) fn run(mut self) -> Turn {
         self.drain_gathers();
+        self.settle_hold();
+        self.connection.is_at_gate = false;
+        if self.connection.holding.is_none() && self.is_kept_out() {
+            return Turn::Waiting;
+        }
         let turn = self.work();
+        self.leave_holds();
         self.close_gather();
         self.drain_gathers();
         self.connection.input.release(&mut self.parts.buffers);
         let is_full = self.connection.output.unsent_len_bytes() >= OUTPUT_PAUSE_LEN_BYTES;
-        if is_full && !self.connection.is_gathered() {
+        if is_full && !self.connection.is_gathered() && self.connection.holding.is_none() {
             // What other cores still owe may be held back until there is room for it.
             return Turn::OutputFull;
         }
-        let waits_for_cores = turn == Turn::Waiting && !self.connection.is_waiting();
+        let waits_for_cores =
+            turn == Turn::Waiting && !self.connection.is_waiting() && !self.connection.is_at_gate;
         if waits_for_cores && self.connection.is_gathered() {
             // What it waited for was here already.
             return Turn::More;
@@ -102,6 +111,7 @@ impl<'a> Worker<'a> {
             }
             let turn = match self.connection.progress.take() {
                 Some(progress) => self.go_on(progress),
+                None if self.connection.exec.is_some() => self.go_on_exec(),
                 None => self.run_window(),
             };
             if let Some(turn) = turn {
@@ -122,7 +132,9 @@ impl<'a> Worker<'a> {
                 Turn::Waiting
             });
         }
-        if self.connection.output.unsent_len_bytes() >= OUTPUT_PAUSE_LEN_BYTES {
+        // Others do not wait for a client that does not read.
+        let must_go_on = self.connection.holding.is_some() || self.connection.exec.is_some();
+        if !must_go_on && self.connection.output.unsent_len_bytes() >= OUTPUT_PAUSE_LEN_BYTES {
             return Some(Turn::OutputFull);
         }
         if self.connection.gathers.len() >= GATHER_COUNT_MAX {
@@ -136,6 +148,7 @@ impl<'a> Worker<'a> {
             Progress::Long(long) => self.go_on_long(long),
             Progress::Split(split) => split.go_on(self),
             Progress::Fanout(fanout) => fanout.go_on(self),
+            Progress::Exec => self.go_on_exec(),
             Progress::Waiting(waiting) => self.go_on_waiting(waiting),
         }
     }
@@ -324,37 +337,89 @@ impl<'a> Worker<'a> {
         let args = place.args(spans);
         let Some(row) = parsed.row else {
             let error = lookup(args).expect_err("looked up without success before");
-            self.write(false, |_, reply| reply.error_bytes(error.as_ref()));
+            self.refuse(args, &error);
             return Flow::Begun;
         };
         if !self.may_run_all {
-            let core = &self.parts.core;
-            if let Err(error) = check(row, core, &core.clients[self.connection.client]) {
-                self.write(false, |_, reply| reply.error(error));
-                return Flow::Begun;
+            if let Some(flow) = self.admit(row, args) {
+                return flow;
             }
         }
+        self.dispatch(row, parsed.owner, parsed.probe, &place, spans)
+    }
+
+    /// What keeps a command from running now, if anything does.
+    #[cold]
+    fn admit(&mut self, row: &'static Row, args: Args<'_>) -> Option<Flow> {
+        let (core, client) = (&mut self.parts.core, self.connection.client);
+        let queued = match check(row, core, &core.clients[client]) {
+            Ok(()) => queue(&mut core.clients[client], row, args),
+            Err(error) => Err(error),
+        };
+        match queued {
+            Ok(Queued::Not) => {}
+            Ok(Queued::Yes) => {
+                self.write(false, |_, reply| reply.simple("QUEUED"));
+                return Some(Flow::Begun);
+            }
+            Ok(Queued::TooLong) => {
+                core.clients.kill(client);
+                core.stats.query_buffer_disconnections += 1;
+                self.connection.is_closing = true;
+                return Some(Flow::Begun);
+            }
+            Err(error) => {
+                self.refuse(args, error.as_bytes());
+                return Some(Flow::Begun);
+            }
+        }
+        let holds_itself = !matches!(row.scope, Scope::Session | Scope::Owner | Scope::Cursor);
+        (!holds_itself && self.must_leave()).then_some(Flow::Waits)
+    }
+
+    /// Answers a command that cannot run.
+    fn refuse(&mut self, args: Args<'_>, error: &[u8]) {
+        let client = self.connection.client;
+        self.write(false, |parts, reply| {
+            reply.error_bytes(&refuse(&mut parts.core, client, args, error));
+        });
+        self.refresh_session();
+    }
+
+    /// Begins a command of `row` whose first key, if it has any, is at home on `owner`.
+    pub(super) fn dispatch(
+        &mut self,
+        row: &'static Row,
+        owner: u16,
+        probe: Probe,
+        place: &Place<'_>,
+        spans: &[Span],
+    ) -> Flow {
+        let args = place.args(spans);
         running::set_command(row.name);
         match row.scope {
-            Scope::Owner if parsed.owner == self.parts.core.id => {
-                self.run_here(row, &place, spans, parsed.probe);
+            Scope::Owner if owner == self.parts.core.id => {
+                self.run_here(row, place, spans, probe);
             }
             Scope::Owner => {
+                let hash = probe.hash;
                 let route = Route {
                     row,
-                    hash: parsed.probe.hash,
-                    core: parsed.owner,
+                    hash,
+                    core: owner,
                 };
-                if !self.read_directly(route, parsed.probe, args, false) {
-                    self.forward(route, &place, spans, false);
+                if !self.read_directly(route, probe, args, false) {
+                    self.forward(route, place, spans, false);
                 }
             }
             Scope::Session => self.run_session(row, args),
-            Scope::Cursor => self.run_cursor(row, &place, spans),
-            Scope::PerKey | Scope::Plan => return self.run_keys(row, &place, spans),
-            Scope::AllShards => return self.fan_out(row, &place, spans),
-            Scope::Disk if !self.barrier() => return Flow::Waits,
-            Scope::Disk => self.begin_waiting(row, &place, spans),
+            Scope::Cursor => self.run_cursor(row, place, spans),
+            Scope::PerKey | Scope::Plan => return self.run_keys(row, place, spans),
+            Scope::AllShards => return self.fan_out(row, place, spans),
+            Scope::Exec => return self.begin_exec(),
+            Scope::Watch => return self.watch(row, place, spans),
+            Scope::Disk if self.must_leave() || !self.barrier() => return Flow::Waits,
+            Scope::Disk => self.begin_waiting(row, place, spans),
         }
         Flow::Begun
     }
@@ -395,11 +460,47 @@ impl<'a> Worker<'a> {
         let core = &self.parts.core;
         let session = &core.clients[self.connection.client];
         self.connection.is_closing |= session.close_after_reply || session.is_killed;
-        self.may_run_all = may_run_all(core, session);
+        self.may_run_all = may_run_all(core, session) && self.connection.holding.is_none();
         self.limits = request_limits(core, session);
         if session.protocol != self.protocol {
             self.protocol = session.protocol;
             self.close_gather();
+        }
+    }
+
+    /// Takes note that no shard is held any more.
+    pub(super) fn refresh_path(&mut self) {
+        let core = &self.parts.core;
+        self.may_run_all = may_run_all(core, &core.clients[self.connection.client]);
+    }
+
+    /// The owner and the hash of a command's first key.
+    pub(super) fn route_of(&self, row: &Row, args: Args<'_>) -> (u16, KeyHash) {
+        if row.scope == Scope::Owner {
+            let (hash, owner) = self
+                .parts
+                .placement
+                .of(args.get(usize::from(row.keys.first)));
+            (owner, hash)
+        } else {
+            (self.parts.core.id, KeyHash::from_bits(0))
+        }
+    }
+
+    /// The shards of a command's keys, ascending.
+    pub(super) fn owners_of(&self, row: &Row, args: Args<'_>) -> Vec<u16> {
+        let count = self.parts.placement.shard_count;
+        let mut is_owner = vec![false; usize::from(count)];
+        self.note_owners(row, args, &mut is_owner);
+        (0..count)
+            .filter(|shard| is_owner[usize::from(*shard)])
+            .collect()
+    }
+
+    /// Marks the shards of a command's keys.
+    pub(super) fn note_owners(&self, row: &Row, args: Args<'_>, is_owner: &mut [bool]) {
+        for position in row.keys.positions(args.len()) {
+            is_owner[usize::from(self.parts.placement.owner(args.get(position)))] = true;
         }
     }
 
@@ -426,6 +527,10 @@ impl<'a> Worker<'a> {
         let is_whole = (row.part.is_none() || key_count <= WHOLE_KEY_COUNT_MAX)
             && owners.all(|owner| owner == first);
         if is_whole {
+            if self.must_leave_for(first) {
+                return Flow::Waits;
+            }
+            let placement = &self.parts.placement;
             let hash = placement.hasher.hash(args.get(usize::from(row.keys.first)));
             let route = Route {
                 row,
@@ -439,6 +544,9 @@ impl<'a> Worker<'a> {
                 self.forward(route, place, spans, false);
             }
             return Flow::Begun;
+        }
+        if !self.hold_for(row, args) {
+            return Flow::Waits;
         }
         if row.scope == Scope::Plan {
             return self.follow_plan(row, place, spans);
@@ -455,6 +563,11 @@ impl<'a> Worker<'a> {
         Flow::Begun
     }
 
+    /// Holds the shards of a command's keys; those of an EXEC are held already.
+    fn hold_for(&mut self, row: &Row, args: Args<'_>) -> bool {
+        self.connection.exec.is_some() || self.hold(self.owners_of(row, args))
+    }
+
     fn follow_plan(&mut self, row: &'static Row, place: &Place<'_>, spans: &[Span]) -> Flow {
         if !self.barrier() || !self.begin_together(row, spans.len()) {
             return Flow::Waits;
@@ -465,7 +578,12 @@ impl<'a> Worker<'a> {
     }
 
     fn fan_out(&mut self, row: &'static Row, place: &Place<'_>, spans: &[Span]) -> Flow {
-        if !self.barrier() || !self.begin_together(row, spans.len()) {
+        let is_ready = if row.flags.contains(Flags::SEVERAL) && self.connection.exec.is_none() {
+            self.hold((0..self.parts.placement.shard_count).collect())
+        } else {
+            !self.must_leave()
+        };
+        if !is_ready || !self.barrier() || !self.begin_together(row, spans.len()) {
             return Flow::Waits;
         }
         self.note_command(row);
@@ -480,20 +598,17 @@ impl<'a> Worker<'a> {
         let args = place.args(spans);
         let mut resume = Resume::default();
         let (now, client) = (self.now, self.connection.client);
+        let call = Call {
+            row,
+            args,
+            probe,
+            caller: Some(client),
+            transaction: self.exec_transaction(),
+        };
         let unfinished = self.write_or_set_aside(false, |parts, reply| {
-            parts.run(
-                Call {
-                    row,
-                    args,
-                    probe,
-                    caller: Some(client),
-                    transaction: None,
-                },
-                now,
-                &mut resume,
-                reply,
-            )
+            parts.run(call, now, &mut resume, reply)
         });
+        self.count_members();
         if let Some(reply) = unfinished {
             let arguments = place.owned(spans);
             let long = Long {
@@ -515,10 +630,11 @@ impl<'a> Worker<'a> {
             args,
             probe: long.probe,
             caller: client,
-            transaction: None,
+            transaction: self.exec_transaction(),
         };
         let mut reply = long.reply.reply(self.protocol);
         let status = self.parts.run(call, now, &mut long.resume, &mut reply);
+        self.count_members();
         if status == Status::Again {
             self.connection.progress = Some(Progress::Long(long));
             return Some(Turn::More);

@@ -160,6 +160,14 @@ impl<'a> Reply<'a> {
         }
     }
 
+    /// No array where one would be.
+    pub fn null_array(&mut self) {
+        match self.protocol {
+            Protocol::Resp2 => self.raw(b"*-1\r\n"),
+            Protocol::Resp3 => self.raw(b"_\r\n"),
+        }
+    }
+
     /// An array of `count` elements, which follow.
     pub fn array(&mut self, count: usize) {
         self.len_header(b'*', count);

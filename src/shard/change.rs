@@ -156,6 +156,7 @@ impl Shard {
             self.entomb(source_place)?;
         }
         self.begin_publish();
+        self.mark_change(source.hash());
         self.put(target_place, target.hash(), space.location(), now_ms);
         self.table.remove(source_place);
         self.end_publish();
@@ -244,6 +245,7 @@ impl Shard {
         if may_change && self.large.has_space(run, len_bytes) {
             self.with_room(|shard| shard.large.grow(run, len_bytes))?;
             patch.write(self.large.bytes_mut(run));
+            self.mark_change(key.hash());
             return Ok(len_bytes as u64);
         }
         let copy = self.with_room(|shard| shard.large.copy(run, len_bytes))?;

@@ -50,6 +50,7 @@ mod stage;
 mod stats;
 mod stream;
 mod table;
+mod watch;
 
 pub use ahead::Ahead;
 pub use evict::Eviction;
@@ -69,6 +70,7 @@ use record::{Kind, Record, Shape, copy};
 use slot::{Location, Slot};
 use stage::{Staged, shape_of};
 use table::{Mark, Place, SplitError, Table};
+use watch::Watches;
 
 /// The keys of one core.
 ///
@@ -96,6 +98,8 @@ pub struct Shard {
     evictor: Evictor,
     staged: Vec<Staged>,
     publish_depth: u32,
+    /// None while nothing is watched.
+    watches: Option<Box<Watches>>,
     /// Values from this length become large ones.
     large_len_bytes_min: usize,
     key_count: u64,
@@ -253,6 +257,7 @@ impl Shard {
             evictor: Evictor::default(),
             staged: Vec::new(),
             publish_depth: 0,
+            watches: None,
             large_len_bytes_min: LARGE_VALUE_LEN_BYTES_MIN.min(record_len_bytes_max),
             key_count: 0,
             volatile_count: 0,
@@ -340,6 +345,7 @@ impl Shard {
         let is_in_place = !self.log.is_in_transaction();
         if is_in_place && record.set_expires_at_ms(expires_at_ms) {
             self.note_change();
+            self.mark_change(key.hash());
             self.volatile_count += u64::from(expires_at_ms.is_some());
             self.volatile_count -= u64::from(was_volatile);
         } else if expires_at_ms.is_some() || was_volatile {
@@ -539,6 +545,7 @@ impl Shard {
     /// Publishes a record for a key and gives up the one it replaces, with its value.
     #[inline]
     fn put(&mut self, place: Place, hash: KeyHash, location: Location, now_ms: u64) -> Written {
+        self.mark_change(hash);
         let old = self.table.slot(place);
         let slot = Slot::new(hash.tag(), location);
         if old.is_empty() {
@@ -568,6 +575,7 @@ impl Shard {
         key: Key<'_>,
         expires_at_ms: Option<u64>,
     ) {
+        self.mark_change(key.hash());
         let source = self.table.slot(place).location();
         let (record, target) = match space {
             Space::Log(reserved) => self.log.fill_from(source, reserved),

@@ -47,6 +47,7 @@ impl Shard {
             let clear = self.log.append_number(Kind::CLEAR, last);
             assert!(clear.is_some(), "there is a next block");
         }
+        self.mark_all_changes();
         self.begin_publish();
         self.table.clear(&mut self.limbo);
         self.end_publish();
@@ -82,6 +83,7 @@ impl Shard {
         if self.log.is_durable() {
             self.entomb(place)?;
         }
+        self.mark_change_at(place);
         let location = self.table.slot(place).location();
         self.table.remove(place);
         self.key_count -= 1;
