@@ -242,6 +242,7 @@ const CATEGORIES: &[&str] = &[
     "read",
     "write",
     "string",
+    "transaction",
     "admin",
     "fast",
     "slow",

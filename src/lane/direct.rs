@@ -111,7 +111,7 @@ impl Worker<'_> {
 /// Runs a command on the table of the core it would go to, and counts it. False: it has to go there,
 /// and what was replied is void.
 #[inline]
-fn answer(
+pub(super) fn answer(
     parts: &mut Parts,
     route: Route,
     now: Now,

@@ -37,6 +37,7 @@ mod gather;
 mod holding;
 mod input;
 mod links;
+mod moment;
 mod output;
 mod parts;
 mod ring;
@@ -71,7 +72,7 @@ use crate::limits::{
 };
 use crate::region::Region;
 use crate::resp::Extern;
-use crate::shard::Shard;
+use crate::shard::{Moment, Shard};
 
 /// What one core does: its connections, its shard, and its part in other cores' commands.
 pub struct Lane {
@@ -165,6 +166,7 @@ impl Lane {
                 batches: Vec::new(),
                 released: Vec::new(),
                 starved: Vec::new(),
+                moment: Moment::default(),
                 awaited: VecDeque::new(),
                 wish: None,
                 timers: Vec::new(),

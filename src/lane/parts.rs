@@ -18,7 +18,7 @@ use crate::limits::{LARGE_VALUE_LEN_BYTES_MIN, TURN_LEN_BYTES_MAX};
 use crate::region::Region;
 use crate::resp::{Args, Extern, Reply};
 use crate::running;
-use crate::shard::{Probe, Shard};
+use crate::shard::{Moment, Probe, Shard};
 
 /// Everything of a lane that a connection's turn uses.
 #[expect(
@@ -40,6 +40,8 @@ pub(super) struct Parts {
     pub(super) batches: Vec<Box<Batch>>,
     /// Large values of any shard that are no longer sent from.
     pub(super) released: Vec<Extern>,
+    /// What several keys of other shards were found to be.
+    pub(super) moment: Moment,
     /// Connections that wait for room in a ring.
     pub(super) starved: Vec<ConnectionId>,
     /// Connections that wait for a round, by round.

@@ -545,6 +545,14 @@ impl<'a> Worker<'a> {
             }
             return Flow::Begun;
         }
+        if self.may_read_at_once(row, key_count) {
+            if !self.barrier() {
+                return Flow::Waits;
+            }
+            if self.read_at_once(row, args) {
+                return Flow::Begun;
+            }
+        }
         if !self.hold_for(row, args) {
             return Flow::Waits;
         }

@@ -129,6 +129,8 @@ pub struct Door {
     pub directory: AtomicU64,
     /// Odd while a command that changes several slots publishes them.
     pub sequence: AtomicU64,
+    /// Slots that were emptied. On a line of its own: readers need it for keys alone that are absent.
+    pub removals: CachePadded<AtomicU64>,
     /// About how many bytes of the budget the shard holds: who holds most evicts first.
     pub held_bytes: AtomicU64,
 }

@@ -38,6 +38,7 @@ mod log;
 #[cfg(all(test, loom))]
 mod loom_tests;
 mod marks;
+mod moment;
 mod reader;
 mod reclaim;
 mod record;
@@ -55,6 +56,7 @@ mod watch;
 pub use ahead::Ahead;
 pub use evict::Eviction;
 pub use large::Pinned;
+pub use moment::Moment;
 pub use reader::{Reader, Unsure};
 pub use recover::{Damage, Mode, Progress, RecoverError, Report, recover};
 pub use stats::Stats;

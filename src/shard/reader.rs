@@ -33,11 +33,11 @@ use crate::region::Region;
 /// Looks keys of another shard up; borrows this core's own shard, which is pinned meanwhile.
 #[derive(Clone, Copy, Debug)]
 pub struct Reader<'a> {
-    region: &'a Region,
+    pub(super) region: &'a Region,
     hasher: &'a Hasher,
-    shard: u16,
+    pub(super) shard: u16,
     /// The shard's sequence word when the reader was made.
-    sequence: u64,
+    pub(super) sequence: u64,
 }
 
 /// Only the owner can answer.
@@ -175,6 +175,22 @@ impl<'a> Reader<'a> {
         // 1. a slot named the location, so a whole record was there;
         // 2. this core is pinned, so neither its block nor its run is used again meanwhile.
         Ok(location.map(|location| unsafe { Record::at(self.region, location) }))
+    }
+
+    /// The slot of a key, as a probe; one of nothing if the key is not there.
+    #[inline]
+    pub(super) fn locate(&self, key: Key<'_>) -> Result<Probe, Unsure> {
+        let view = self.view().ok_or(Unsure)?;
+        Ok(view.locate(key.probe, |location| {
+            // SAFETY: as in `lookup`.
+            unsafe { Record::at(self.region, location) }.has_key(key.bytes)
+        }))
+    }
+
+    /// Whether a slot still holds what a probe found there.
+    #[inline]
+    pub(super) fn is_same(&self, probe: Probe) -> bool {
+        self.view().is_some_and(|view| view.is_same(probe))
     }
 
     #[inline]

@@ -107,6 +107,11 @@ struct IndexBlock {
 }
 
 impl Probe {
+    /// Whether there was a candidate.
+    pub(super) const fn is_empty(self) -> bool {
+        self.word == 0
+    }
+
     /// A hash whose buckets nobody has looked at.
     #[inline]
     #[must_use]
@@ -349,6 +354,9 @@ impl Table {
     #[inline]
     pub(super) fn remove(&mut self, place: Place) {
         debug_assert!(!self.slot(place).is_empty());
+        // Before the slot: who sees it empty sees that something went.
+        let removals = &self.region.door(self.shard).removals.0;
+        removals.store(removals.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         self.store(place, Slot::EMPTY);
         let load = &mut self.loads[place.first as usize];
         load.slots -= 1;

@@ -13,7 +13,6 @@
 
 use std::collections::HashMap;
 
-use super::table::Probe;
 use super::{Key, Place, Shard};
 use crate::hash::KeyHash;
 
@@ -117,9 +116,10 @@ impl Shard {
             return;
         };
         let names = watches.by_id.values().flat_map(|watch| &watch.keys);
-        let hashes: Vec<KeyHash> = names
-            .map(|name| self.hasher.hash(name))
-            .filter(|hash| self.table.find(Probe::of(*hash), |_| true).is_some())
+        let keys = names.map(|name| self.key(name));
+        let hashes: Vec<KeyHash> = keys
+            .filter(|key| self.lookup(*key).is_some())
+            .map(Key::hash)
             .collect();
         for hash in hashes {
             self.mark_watches(hash);

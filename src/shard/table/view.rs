@@ -70,7 +70,31 @@ impl<'a> View<'a> {
             touch(self.region, probe.offset);
             return Some(location);
         }
-        self.search(entry, probe.hash, is_key)
+        let found = self.search(entry, probe.hash, is_key)?;
+        touch(self.region, found.offset);
+        Some(Slot::from_word(found.word).location())
+    }
+
+    /// The same, as a probe of the key's slot; one without a word if the key is not there.
+    #[inline]
+    pub(in super::super) fn locate(
+        self,
+        probe: Probe,
+        mut is_key: impl FnMut(Location) -> bool,
+    ) -> Probe {
+        let entry = self.entry_of(probe.hash);
+        match self.confirm(entry, probe) {
+            Some(location) if is_key(location) => probe,
+            _ => self
+                .search(entry, probe.hash, is_key)
+                .unwrap_or(Probe::of(probe.hash)),
+        }
+    }
+
+    /// Whether the slot that a probe names is still the key's and holds the same.
+    #[inline]
+    pub(in super::super) fn is_same(self, probe: Probe) -> bool {
+        self.confirm(self.entry_of(probe.hash), probe).is_some()
     }
 
     /// What a probe found, if the slot is still the key's and holds the same.
@@ -86,17 +110,16 @@ impl<'a> View<'a> {
         entry: Entry,
         hash: KeyHash,
         mut is_key: impl FnMut(Location) -> bool,
-    ) -> Option<Location> {
+    ) -> Option<Probe> {
         entry.buckets(hash).find_map(|bucket| {
             let slots = self.bucket(entry, bucket);
             let mut matches = tag_matches(&slots, hash.tag());
             while matches != 0 {
                 let index = matches.trailing_zeros();
-                let location = Slot::from_word(slots[index as usize]).location();
-                if is_key(location) {
-                    let start = bucket_offset(entry.segment(), bucket);
-                    touch(self.region, start + u64::from(index) * 8);
-                    return Some(location);
+                let word = slots[index as usize];
+                if is_key(Slot::from_word(word).location()) {
+                    let offset = bucket_offset(entry.segment(), bucket) + u64::from(index) * 8;
+                    return Some(Probe { hash, word, offset });
                 }
                 matches &= matches - 1;
             }
