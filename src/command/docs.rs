@@ -242,13 +242,13 @@ const CATEGORIES: &[&str] = &[
     "read",
     "write",
     "string",
-    "transaction",
     "admin",
     "fast",
     "slow",
     "blocking",
     "dangerous",
     "connection",
+    "transaction",
 ];
 
 #[cfg(test)]

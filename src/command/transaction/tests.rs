@@ -25,10 +25,8 @@ fn a_queue_gives_back_what_was_put_into_it() {
         .commands()
         .map(|(row, spans)| (row.name, Args::new(queue.bytes(), spans).iter().collect()))
         .collect();
-    let expected: [(&str, Vec<&[u8]>); 2] = [
-        ("set", vec![b"SET", b"a", b"1"]),
-        ("ping", vec![b"PING"]),
-    ];
+    let expected: [(&str, Vec<&[u8]>); 2] =
+        [("set", vec![b"SET", b"a", b"1"]), ("ping", vec![b"PING"])];
     assert_eq!(commands, expected);
     assert_eq!(queue.len(), 2);
 }

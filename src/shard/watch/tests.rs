@@ -28,7 +28,11 @@ fn sees(key: &[u8], change: impl FnOnce(&mut Shard)) -> bool {
     assert!(shard.is_unchanged(7, NOW_MS));
     change(&mut shard);
     let is_unchanged = shard.is_unchanged(7, NOW_MS);
-    assert_eq!(shard.is_unchanged(7, NOW_MS), is_unchanged, "it is asked again");
+    assert_eq!(
+        shard.is_unchanged(7, NOW_MS),
+        is_unchanged,
+        "it is asked again"
+    );
     shard.unwatch(7);
     assert!(shard.watches.is_none(), "nothing is left behind");
     !is_unchanged
