@@ -23,6 +23,7 @@ use super::turn::{Flow, Worker};
 use crate::command::transaction::{CHECK, NOTE, check_exec};
 use crate::command::{Flags, Now, Queue, Resume, Row, Run, Scope, SessionContext, Watching};
 use crate::resp::{Args, Span};
+use crate::shard::Probe;
 
 /// The commands of an EXEC under way.
 pub(super) struct Exec {
@@ -109,7 +110,7 @@ impl Worker<'_> {
                     is_needed[usize::from(shard)] = true;
                 }
                 Scope::Owner | Scope::PerKey | Scope::Plan => {
-                    self.note_owners(row, args, &mut is_needed)
+                    self.note_owners(row, args, &mut is_needed);
                 }
                 Scope::Session | Scope::Disk | Scope::Exec | Scope::Watch => {}
             }
@@ -177,7 +178,7 @@ impl Worker<'_> {
         self.parts.core.stats.commands_processed += 1;
         let args = place.args(spans);
         let (owner, hash) = self.route_of(row, args);
-        self.dispatch(row, owner, crate::shard::Probe::of(hash), place, spans)
+        self.dispatch(row, owner, Probe::of(hash), place, spans)
     }
 
     /// Runs a command that waits for the disk as if its time were over.
@@ -232,7 +233,7 @@ impl Worker<'_> {
         let client = self.connection.client;
         if self.parts.core.clients[client].queue.is_some() {
             self.write(false, |_, reply| {
-                reply.error("ERR WATCH inside MULTI is not allowed")
+                reply.error("ERR WATCH inside MULTI is not allowed");
             });
             return Flow::Begun;
         }

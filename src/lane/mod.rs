@@ -28,6 +28,7 @@ mod direct;
 mod disk;
 #[cfg(all(test, not(loom)))]
 mod disk_tests;
+mod dispatch;
 mod exec;
 mod fanout;
 mod forward;

@@ -100,14 +100,13 @@ impl Reading<'_> {
         mut answer: impl FnMut(&Self, &mut Parts, (usize, u16, Probe)) -> bool,
     ) -> bool {
         let mut positions = self.row.keys.positions(self.args.len());
-        let mut ahead = Ahead::<(u32, u16)>::default();
+        let mut ahead = Ahead::<(usize, u16)>::default();
         loop {
             let (shard, placement) = (&parts.shard, &parts.placement);
             let source = || {
                 let position = positions.next()?;
                 let (hash, owner) = placement.of(self.args.get(position));
-                // An argument's number: they are bounded far below.
-                Some(((position as u32, owner), hash))
+                Some(((position, owner), hash))
             };
             let next = ahead.next(
                 source,
@@ -117,7 +116,6 @@ impl Reading<'_> {
             let Some(((position, owner), mut probe)) = next else {
                 return true;
             };
-            let position = position as usize;
             if owner != parts.core.id {
                 let bytes = self.args.get(position);
                 let seen = moment.see(shard.reader(owner), Key { bytes, probe }, position);

@@ -33,8 +33,10 @@ fn a_queue_gives_back_what_was_put_into_it() {
 
 #[test]
 fn a_queue_that_will_not_run_grows_no_more() {
-    let mut queue = Queue::default();
-    queue.is_refused = true;
+    let mut queue = Queue {
+        is_refused: true,
+        ..Queue::default()
+    };
     assert!(push(&mut queue, &[b"SET", b"a", b"1"]));
     assert!(queue.is_empty());
     assert_eq!(queue.len_bytes(), 0);
@@ -42,8 +44,10 @@ fn a_queue_that_will_not_run_grows_no_more() {
 
 #[test]
 fn a_queue_past_its_bound_takes_no_more() {
-    let mut queue = Queue::default();
-    queue.bytes = vec![0; TRANSACTION_LEN_BYTES_MAX - 4];
+    let mut queue = Queue {
+        bytes: vec![0; TRANSACTION_LEN_BYTES_MAX - 4],
+        ..Queue::default()
+    };
     assert!(push(&mut queue, &[b"PING"]));
     assert!(!push(&mut queue, &[b"PING"]));
 }

@@ -1,0 +1,227 @@
+//! The way of a command: to this core's shard, to another's, to several, or to none.
+//!
+//! ```text
+//!   queued by MULTI ◄── may it run? ──► one key ──► here │ read from here │ there
+//!                                       several ──► whole, where all live │ at one moment │ held
+//!                                       all     ──► a part for each shard
+//! ```
+//!
+//! Not here: turns and the shortest paths (`turn`), holds (`holding`), what MULTI queued (`exec`).
+
+use super::connection::Progress;
+use super::fanout::Fanout;
+use super::forward::{Place, Route};
+use super::split::Split;
+use super::turn::{Flow, Worker};
+use crate::command::transaction::{Queued, queue, refuse};
+use crate::command::{Flags, Merge, Row, Scope, check};
+use crate::hash::KeyHash;
+use crate::limits::WHOLE_KEY_COUNT_MAX;
+use crate::resp::{Args, Span};
+use crate::running;
+use crate::shard::Probe;
+
+impl Worker<'_> {
+    /// What keeps a command from running now, if anything does.
+    #[cold]
+    pub(super) fn admit(&mut self, row: &'static Row, args: Args<'_>) -> Option<Flow> {
+        let (core, client) = (&mut self.parts.core, self.connection.client);
+        let queued = match check(row, core, &core.clients[client]) {
+            Ok(()) => queue(&mut core.clients[client], row, args),
+            Err(error) => Err(error),
+        };
+        match queued {
+            Ok(Queued::Not) => {}
+            Ok(Queued::Yes) => {
+                self.write(false, |_, reply| reply.simple("QUEUED"));
+                return Some(Flow::Begun);
+            }
+            Ok(Queued::TooLong) => {
+                core.clients.kill(client);
+                core.stats.query_buffer_disconnections += 1;
+                self.connection.is_closing = true;
+                return Some(Flow::Begun);
+            }
+            Err(error) => {
+                self.refuse(args, error.as_bytes());
+                return Some(Flow::Begun);
+            }
+        }
+        let holds_itself = !matches!(row.scope, Scope::Session | Scope::Owner | Scope::Cursor);
+        (!holds_itself && self.must_leave()).then_some(Flow::Waits)
+    }
+
+    /// Answers a command that cannot run.
+    pub(super) fn refuse(&mut self, args: Args<'_>, error: &[u8]) {
+        let client = self.connection.client;
+        self.write(false, |parts, reply| {
+            reply.error_bytes(&refuse(&mut parts.core, client, args, error));
+        });
+        self.refresh_session();
+    }
+
+    /// Begins a command of `row` whose first key, if it has any, is at home on `owner`.
+    pub(super) fn dispatch(
+        &mut self,
+        row: &'static Row,
+        owner: u16,
+        probe: Probe,
+        place: &Place<'_>,
+        spans: &[Span],
+    ) -> Flow {
+        let args = place.args(spans);
+        running::set_command(row.name);
+        match row.scope {
+            Scope::Owner if owner == self.parts.core.id => {
+                self.run_here(row, place, spans, probe);
+            }
+            Scope::Owner => {
+                let hash = probe.hash;
+                let route = Route {
+                    row,
+                    hash,
+                    core: owner,
+                };
+                if !self.read_directly(route, probe, args, false) {
+                    self.forward(route, place, spans, false);
+                }
+            }
+            Scope::Session => self.run_session(row, args),
+            Scope::Cursor => self.run_cursor(row, place, spans),
+            Scope::PerKey | Scope::Plan => return self.run_keys(row, place, spans),
+            Scope::AllShards => return self.fan_out(row, place, spans),
+            Scope::Exec => return self.begin_exec(),
+            Scope::Watch => return self.watch(row, place, spans),
+            Scope::Disk if self.must_leave() || !self.barrier() => return Flow::Waits,
+            Scope::Disk => self.begin_waiting(row, place, spans),
+        }
+        Flow::Begun
+    }
+
+    /// The owner and the hash of a command's first key.
+    pub(super) fn route_of(&self, row: &Row, args: Args<'_>) -> (u16, KeyHash) {
+        if row.scope == Scope::Owner {
+            let (hash, owner) = self
+                .parts
+                .placement
+                .of(args.get(usize::from(row.keys.first)));
+            (owner, hash)
+        } else {
+            (self.parts.core.id, KeyHash::from_bits(0))
+        }
+    }
+
+    /// The shards of a command's keys, ascending.
+    pub(super) fn owners_of(&self, row: &Row, args: Args<'_>) -> Vec<u16> {
+        let count = self.parts.placement.shard_count;
+        let mut is_owner = vec![false; usize::from(count)];
+        self.note_owners(row, args, &mut is_owner);
+        (0..count)
+            .filter(|shard| is_owner[usize::from(*shard)])
+            .collect()
+    }
+
+    /// Marks the shards of a command's keys.
+    pub(super) fn note_owners(&self, row: &Row, args: Args<'_>, is_owner: &mut [bool]) {
+        for position in row.keys.positions(args.len()) {
+            is_owner[usize::from(self.parts.placement.owner(args.get(position)))] = true;
+        }
+    }
+
+    /// Runs a command whose cursor names the shard.
+    fn run_cursor(&mut self, row: &'static Row, place: &Place<'_>, spans: &[Span]) {
+        let cursor = place.args(spans).get(1);
+        let core = crate::command::shard_of_cursor(cursor, self.parts.placement.shard_count);
+        let hash = KeyHash::from_bits(0);
+        if core == self.parts.core.id {
+            self.run_here(row, place, spans, Probe::of(hash));
+        } else {
+            self.forward(Route { row, hash, core }, place, spans, false);
+        }
+    }
+
+    /// Runs a command of several keys: whole where all of them live, or in parts.
+    fn run_keys(&mut self, row: &'static Row, place: &Place<'_>, spans: &[Span]) -> Flow {
+        let args = place.args(spans);
+        let positions = row.keys.positions(args.len());
+        let key_count = positions.len();
+        let placement = &self.parts.placement;
+        let mut owners = positions.map(|position| placement.owner(args.get(position)));
+        let first = owners.next().expect("the arity asks for a key");
+        let is_whole = (row.part.is_none() || key_count <= WHOLE_KEY_COUNT_MAX)
+            && owners.all(|owner| owner == first);
+        if is_whole {
+            if self.must_leave_for(first) {
+                return Flow::Waits;
+            }
+            let placement = &self.parts.placement;
+            let hash = placement.hasher.hash(args.get(usize::from(row.keys.first)));
+            let route = Route {
+                row,
+                hash,
+                core: first,
+            };
+            if first == self.parts.core.id {
+                self.run_here(row, place, spans, Probe::of(hash));
+            } else if key_count > 1 || !self.read_directly(route, Probe::of(hash), args, false) {
+                // Several keys are read at one moment by their owner alone.
+                self.forward(route, place, spans, false);
+            }
+            return Flow::Begun;
+        }
+        if self.may_read_at_once(row, key_count) {
+            if !self.barrier() {
+                return Flow::Waits;
+            }
+            if self.read_at_once(row, args) {
+                return Flow::Begun;
+            }
+        }
+        if !self.hold_for(row, args) {
+            return Flow::Waits;
+        }
+        if row.scope == Scope::Plan {
+            return self.follow_plan(row, place, spans);
+        }
+        if !self.begin_together(row, args.len()) {
+            return Flow::Waits;
+        }
+        let number = self.transaction_number();
+        let split = Box::new(Split::new(row, place.owned(spans), number));
+        if matches!(row.merge, Merge::InOrder) {
+            self.write(false, |_, reply| reply.array(key_count));
+        }
+        self.connection.progress = Some(Progress::Split(split));
+        Flow::Begun
+    }
+
+    /// Holds the shards of a command's keys; those of an EXEC are held already.
+    fn hold_for(&mut self, row: &Row, args: Args<'_>) -> bool {
+        self.connection.exec.is_some() || self.hold(self.owners_of(row, args))
+    }
+
+    fn follow_plan(&mut self, row: &'static Row, place: &Place<'_>, spans: &[Span]) -> Flow {
+        if !self.barrier() || !self.begin_together(row, spans.len()) {
+            return Flow::Waits;
+        }
+        let fanout = Fanout::follow(row, place.owned(spans));
+        self.connection.progress = Some(Progress::Fanout(Box::new(fanout)));
+        Flow::Begun
+    }
+
+    fn fan_out(&mut self, row: &'static Row, place: &Place<'_>, spans: &[Span]) -> Flow {
+        let is_ready = if row.flags.contains(Flags::SEVERAL) && self.connection.exec.is_none() {
+            self.hold((0..self.parts.placement.shard_count).collect())
+        } else {
+            !self.must_leave()
+        };
+        if !is_ready || !self.barrier() || !self.begin_together(row, spans.len()) {
+            return Flow::Waits;
+        }
+        self.note_command(row);
+        let count = self.parts.placement.shard_count;
+        let fanout = Fanout::to_all(row, place.owned(spans), count);
+        self.connection.progress = Some(Progress::Fanout(Box::new(fanout)));
+        Flow::Begun
+    }
+}
