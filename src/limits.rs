@@ -57,6 +57,9 @@ pub const SEGMENT_BUCKET_COUNT: usize = SEGMENT_SLOT_COUNT / BUCKET_SLOT_COUNT;
 pub const SEGMENT_LEN_BYTES: usize = SEGMENT_SLOT_COUNT * 8;
 /// Values from this length live outside the log, in a run of their own.
 pub const LARGE_VALUE_LEN_BYTES_MIN: usize = 256 * KIB;
+/// Segments that may be full at once in just those buckets where a command's new keys belong: so many
+/// are prepared for.
+pub const PREPARED_SPLIT_COUNT_MAX: usize = 8;
 /// Bits of the directory at most: 24 tag bits less the 8 that stay a fingerprint.
 pub const DIRECTORY_BITS_MAX: u32 = 16;
 /// Blocks a shard takes at start: its first index block, its first log block, its reserve.

@@ -9,7 +9,7 @@ use std::path::Path;
 use common::Random;
 use common::process::Folder;
 use common::store::{Content, Opening, Store};
-use coremap::shard::Shard;
+use coremap::shard::{Attributes, Change, Shard};
 
 const MIB: u64 = 1 << 20;
 
@@ -294,7 +294,7 @@ fn keys_removed_together_go_together_when_there_is_no_room() {
         let shard = &mut store.shards[0];
         shard.begin_transaction(number);
         if shard
-            .prepare_removals(together.iter().map(Vec::as_slice))
+            .prepare(together.iter().map(|key| Change::Remove { key }))
             .is_ok()
         {
             for key in together {
@@ -303,12 +303,52 @@ fn keys_removed_together_go_together_when_there_is_no_room() {
         } else {
             refused_count += 1;
         }
+        shard.release_room();
         shard.end_transaction();
         if refused_count > 3 {
             break;
         }
     }
     assert!(refused_count > 0, "there was room for all");
+}
+
+#[test]
+fn what_was_prepared_is_written_though_the_budget_is_used_up() {
+    let folder = Folder::new();
+    let mut store = open(folder.path(), 8 * MIB, 1);
+    let names: Vec<Vec<u8>> = (0u32..)
+        .map(|number| format!("key:{number}").into_bytes())
+        .take_while(|key| store.set(key, &[7; 100]).is_ok())
+        .collect();
+    for some in names.chunks(1000) {
+        for key in some.iter().step_by(2) {
+            store.remove(key).expect("the reserve has room");
+        }
+        settle(&mut store);
+    }
+    let mut prepared_count = 0;
+    for (number, together) in (1u64..).zip(names.chunks(700)) {
+        let shard = &mut store.shards[0];
+        let attributes = Attributes::default();
+        let value = [8; 100];
+        let changes = together.iter().map(|key| Change::Store {
+            key,
+            value: &value,
+            attributes,
+        });
+        if shard.prepare(changes).is_err() {
+            break;
+        }
+        prepared_count += 1;
+        shard.begin_transaction(number);
+        for key in together {
+            let stored = shard.store(shard.key(key), &value, attributes, 0);
+            assert!(stored.is_ok(), "{number}");
+        }
+        shard.end_transaction();
+        shard.release_room();
+    }
+    assert!(prepared_count > 0, "there was room for none");
 }
 
 #[test]

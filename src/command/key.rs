@@ -12,7 +12,7 @@ mod expire;
 mod tests;
 
 use crate::resp::{Args, Reply};
-use crate::shard::{OutOfMemory, Value};
+use crate::shard::{Change, OutOfMemory, Value};
 
 use super::ahead::KeysAhead;
 use super::direct::{Lookup, reading};
@@ -129,14 +129,16 @@ fn del(context: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Stat
 }
 
 fn remove_all(context: &mut Context<'_>, args: Args<'_>) -> Result<u64, OutOfMemory> {
-    let names = (1..args.len()).map(|at| args.get(at));
-    context.shard.prepare_removals(names)?;
-    let mut count = 0;
+    let removals = (1..args.len()).map(|at| Change::Remove { key: args.get(at) });
+    context.shard.prepare(removals)?;
     let mut keys = KeysAhead::new(args, 1);
-    while let Some((_, key)) = keys.next(context) {
-        count += u64::from(context.shard.remove(key, context.now.ms())?);
-    }
-    Ok(count)
+    let removed = std::iter::from_fn(|| {
+        let (_, key) = keys.next(context)?;
+        Some(context.shard.remove(key, context.now.ms()))
+    })
+    .try_fold(0, |count, removed| Ok(count + u64::from(removed?)));
+    context.shard.release_room();
+    removed
 }
 
 fn exists(lookup: &mut impl Lookup, args: Args<'_>, reply: &mut Reply<'_>) -> Status {

@@ -141,6 +141,9 @@ impl Shard {
 
     #[cold]
     fn pay_debt(&mut self) {
+        if self.keeps_room() {
+            return;
+        }
         let debt_bytes = std::mem::take(&mut self.compaction.debt_bytes);
         self.free(LIMBO_STEP_LEN_BYTES);
         self.ask_for_a_round();

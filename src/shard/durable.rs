@@ -24,39 +24,6 @@ impl Shard {
         member_count
     }
 
-    /// Makes room for the removal of some keys in the transaction under way, so that none of those
-    /// removals fails after another was done. Of more keys than a block has tombstones for, those
-    /// that fit into one. In anonymous memory removals do not fail, and this does nothing.
-    ///
-    /// # Errors
-    /// If even the reserve is used up; nothing was removed.
-    pub fn prepare_removals<'k>(
-        &mut self,
-        keys: impl Iterator<Item = &'k [u8]>,
-    ) -> Result<(), OutOfMemory> {
-        if !self.log.is_in_transaction() {
-            return Ok(());
-        }
-        let member_len_bytes = |key| tombstone_of(key).len_bytes() + MEMBER_LEN_BYTES;
-        let len_bytes_max =
-            usize::try_from(self.log.record_len_bytes_max()).expect("less than a block");
-        let mut len_bytes = 0;
-        for key in keys {
-            if self.lookup(self.key(key)).is_some() {
-                len_bytes += member_len_bytes(key);
-            }
-            if len_bytes > len_bytes_max {
-                len_bytes = len_bytes_max;
-                break;
-            }
-        }
-        // A removal of nothing needs no room.
-        if len_bytes == 0 {
-            return Ok(());
-        }
-        self.with_room(|shard| shard.log.has_room(len_bytes, Purpose::Bound).then_some(()))
-    }
-
     /// Makes a transaction whole, which has `member_count` records on all shards together.
     ///
     /// # Errors

@@ -41,6 +41,9 @@ use super::slot::Location;
 use super::stream::Stream;
 
 mod file;
+mod space;
+
+use space::Kept;
 
 /// Marks kept for later blocks, 16 KiB each at most. Blocks that died as a whole are retired at once,
 /// and those are about as many as compaction tolerates dead ones.
@@ -62,7 +65,7 @@ pub(super) struct Log {
     /// `end` for writes, or 0 while the reserve is empty: then what is left of the active block is
     /// for the live records of compaction's victim, whose block will be the reserve again.
     write_end: u64,
-    reserve: Vec<BlockIndex>,
+    kept: Kept,
     /// Of retired blocks, for the next ones.
     spare_marks: Vec<Marks>,
     /// Blocks with records in the order they were begun, each after how many had been.
@@ -122,8 +125,6 @@ struct BlockState {
 /// A block's number plus one; 0: none.
 type Link = u32;
 
-/// What a key's tombstone may be longer than its shortest record.
-const GRAVE_EXCESS_LEN_BYTES: u64 = 32;
 /// Classes of deadness: 32nds of a block, completely dead ones last.
 const CLASS_COUNT: usize = 33;
 const CLASS_SHIFT: u32 = 5;
@@ -160,7 +161,7 @@ impl Log {
             tail: 0,
             end: 0,
             write_end: 0,
-            reserve,
+            kept: Kept::of(reserve),
             spare_marks: Vec::with_capacity(SPARE_MARKS_COUNT_MAX),
             order: VecDeque::new(),
             begun_count: 0,
@@ -176,43 +177,6 @@ impl Log {
     /// The longest record that goes into blocks.
     pub(super) fn record_len_bytes_max(&self) -> u64 {
         self.region.block_len_bytes() / RECORDS_PER_BLOCK_MIN as u64
-    }
-
-    /// Space for a record at the tail; `None` when a block is needed and there is none. Unless it is
-    /// for compaction, the log makes it a member of the transaction, if one is under way.
-    #[inline]
-    pub(super) fn reserve(&mut self, body_len_bytes: usize, purpose: Purpose) -> Option<Reserved> {
-        // A key that barely fits has a tombstone that is a little longer.
-        debug_assert!(
-            body_len_bytes as u64 <= self.record_len_bytes_max() + GRAVE_EXCESS_LEN_BYTES
-        );
-        let len_bytes = if purpose == Purpose::Compact {
-            body_len_bytes
-        } else {
-            body_len_bytes + self.member_len_bytes
-        };
-        let end = match purpose {
-            Purpose::Write | Purpose::Bound => self.write_end,
-            Purpose::Compact | Purpose::Own => self.end,
-        };
-        if self.tail + len_bytes as u64 > end && !self.make_space(len_bytes as u64, purpose) {
-            return None;
-        }
-        let location = Location::from_offset(self.tail);
-        self.tail += len_bytes as u64;
-        self.live_bytes += len_bytes as u64;
-        Some(Reserved {
-            location,
-            body_len_bytes,
-            len_bytes,
-        })
-    }
-
-    /// Whether records of `len_bytes` together fit into one block's rest, which is begun if need be:
-    /// space for them can then be reserved without anything being appended in between.
-    pub(super) fn has_room(&mut self, len_bytes: usize, purpose: Purpose) -> bool {
-        let len_bytes = (len_bytes + self.member_len_bytes) as u64;
-        self.tail + len_bytes <= self.write_end || self.make_space(len_bytes, purpose)
     }
 
     /// The bytes of reserved space, for its writer.
@@ -365,31 +329,6 @@ impl Log {
         }
     }
 
-    /// Takes back a retired block that nobody can be reading: for the reserve, else for the region.
-    pub(super) fn recycle(&mut self, block: BlockIndex) {
-        if let Some(stream) = &mut self.stream {
-            stream.disown(block);
-            self.region.return_block(block);
-            self.refill_reserve();
-        } else if self.reserve.len() < COMPACTION_RESERVE_BLOCKS {
-            self.reserve.push(block);
-            self.write_end = self.end;
-        } else {
-            self.region.return_block(block);
-        }
-    }
-
-    /// Takes blocks for the reserve while it lacks any and the region has some.
-    pub(super) fn refill_reserve(&mut self) {
-        while self.reserve.len() < COMPACTION_RESERVE_BLOCKS {
-            let Some(block) = self.region.take_block() else {
-                return;
-            };
-            self.reserve.push(block);
-            self.write_end = self.end;
-        }
-    }
-
     /// Gives up every block, the active one and `victim` too, as one chain.
     pub(super) fn detach(&mut self, victim: Option<BlockIndex>) -> Option<BlockIndex> {
         let mut chain: Link = 0;
@@ -457,66 +396,6 @@ impl Log {
     /// Blocks with records.
     pub(super) const fn block_count(&self) -> u64 {
         self.block_count
-    }
-
-    /// Blocks kept for compaction.
-    pub(super) fn reserve_count(&self) -> usize {
-        self.reserve.len()
-    }
-
-    /// Makes room for a record at the tail, if the purpose may have it.
-    #[cold]
-    fn make_space(&mut self, len_bytes: u64, purpose: Purpose) -> bool {
-        let is_own = matches!(purpose, Purpose::Compact | Purpose::Own);
-        if !is_own && self.reserve.is_empty() {
-            self.refill_reserve();
-            if self.reserve.is_empty() {
-                return false;
-            }
-            if self.tail + len_bytes <= self.end && self.active.is_some() {
-                return true;
-            }
-        }
-        let reserve_count_min = match purpose {
-            Purpose::Write => usize::MAX,
-            Purpose::Bound => 1,
-            Purpose::Compact | Purpose::Own => 0,
-        };
-        let fresh = self.region.take_block().or_else(|| {
-            if self.reserve.len() > reserve_count_min {
-                self.reserve.pop()
-            } else {
-                None
-            }
-        });
-        fresh.map(|fresh| self.begin_block(fresh)).is_some()
-    }
-
-    /// Seals the active block and begins another.
-    fn begin_block(&mut self, fresh: BlockIndex) {
-        if let Some(full) = self.leave_active() {
-            let used_bytes = u32_of(self.tail - self.region.block_start(full));
-            let state = &mut self.blocks[full.get()];
-            state.used_bytes = used_bytes;
-            self.list(full);
-        }
-        self.active = Some(fresh);
-        self.know(fresh);
-        if let Some(stream) = &mut self.stream {
-            stream.begin_block(fresh);
-        }
-        self.tail = self.region.block_start(fresh);
-        self.end = self.tail + self.region.block_len_bytes();
-        self.write_end = if self.reserve.is_empty() { 0 } else { self.end };
-    }
-
-    /// Stops appending to the active block; in a file, what is left of it says so.
-    fn leave_active(&mut self) -> Option<BlockIndex> {
-        let active = self.active.take()?;
-        if self.stream.is_some() && self.tail + HEADER_LEN_BYTES as u64 <= self.end {
-            self.write_end_record(self.tail);
-        }
-        Some(active)
     }
 
     /// Makes a block one of this log's, its records yet to be counted.

@@ -44,6 +44,7 @@ mod reclaim;
 mod record;
 mod recover;
 mod remove;
+mod room;
 mod scan;
 mod seal;
 mod slot;
@@ -59,6 +60,7 @@ pub use large::Pinned;
 pub use moment::Moment;
 pub use reader::{Reader, Unsure};
 pub use recover::{Damage, Mode, Progress, RecoverError, Report, recover};
+pub use room::Change;
 pub use stats::Stats;
 pub use table::Probe;
 
@@ -69,6 +71,7 @@ use large::Large;
 use limbo::{Limbo, Retired};
 use log::{Log, Purpose, Reserved};
 use record::{Kind, Record, Shape, copy};
+use room::Room;
 use slot::{Location, Slot};
 use stage::{Staged, shape_of};
 use table::{Mark, Place, SplitError, Table};
@@ -99,6 +102,7 @@ pub struct Shard {
     expiry: Expiry,
     evictor: Evictor,
     staged: Vec<Staged>,
+    room: Room,
     publish_depth: u32,
     /// None while nothing is watched.
     watches: Option<Box<Watches>>,
@@ -258,6 +262,7 @@ impl Shard {
             expiry: Expiry::new(Arc::clone(&region)),
             evictor: Evictor::default(),
             staged: Vec::new(),
+            room: Room::default(),
             publish_depth: 0,
             watches: None,
             large_len_bytes_min: LARGE_VALUE_LEN_BYTES_MIN.min(record_len_bytes_max),
@@ -489,6 +494,12 @@ impl Shard {
 
     #[cold]
     fn place_by_splitting(&mut self, hash: KeyHash) -> Result<Place, OutOfMemory> {
+        // What segments are kept is for those that are full.
+        if self.keeps_room()
+            && let Some(place) = self.table.vacancy(hash)
+        {
+            return Ok(place);
+        }
         loop {
             match self.table.split(hash, &mut self.limbo) {
                 Ok(()) => {}
@@ -517,7 +528,7 @@ impl Shard {
                 return Err(OutOfMemory::of(&self.region));
             }
             return self
-                .with_room(|shard| shard.large.create_for_record(len_bytes))
+                .make_run_for_record(len_bytes)
                 .map(|(run, location)| Space::Run(run, location));
         }
         match self.log.reserve(len_bytes, purpose) {
@@ -525,6 +536,14 @@ impl Shard {
             None => self
                 .with_room(|shard| shard.log.reserve(len_bytes, purpose))
                 .map(Space::Log),
+        }
+    }
+
+    /// A run for a record that is too long for the log, and where the record goes.
+    fn make_run_for_record(&mut self, len_bytes: usize) -> Result<(u32, Location), OutOfMemory> {
+        match self.take_prepared_run(len_bytes) {
+            Some(prepared) => Ok(prepared),
+            None => self.with_room(|shard| shard.large.create_for_record(len_bytes)),
         }
     }
 

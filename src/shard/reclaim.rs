@@ -45,6 +45,9 @@ impl Shard {
     /// Does up to about `budget_bytes` of work that nobody waits for; true when more is left. What
     /// waits for the disk is not: a round comes first.
     pub fn background(&mut self, budget_bytes: usize) -> bool {
+        if self.keeps_room() {
+            return false;
+        }
         let left_bytes = self.free(budget_bytes as u64);
         self.ask_for_a_round();
         self.sweep();
@@ -76,6 +79,11 @@ impl Shard {
     ) -> Result<T, OutOfMemory> {
         if let Some(done) = attempt(self) {
             return Ok(done);
+        }
+        if self.keeps_room() {
+            // What is reclaimed by appending would use it up.
+            self.out_of_memory_count += 1;
+            return Err(OutOfMemory::of(&self.region));
         }
         self.emergency_count += 1;
         let mut compacted_count = 0;

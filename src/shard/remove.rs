@@ -66,13 +66,15 @@ impl Shard {
         Ok(())
     }
 
-    /// Removes a key whose time has come. Without room to say so it stays, and stays expired.
+    /// Removes a key whose time has come. Without room to say so it stays, and stays expired; room that
+    /// is kept for others is none.
     #[cold]
     pub(super) fn expire(&mut self, place: Place) -> bool {
         // A read may have come here: it does not wait for room.
         let record = self.log.record(self.table.slot(place).location());
         let len_bytes = tombstone_of(record.key()).len_bytes();
-        let has_room = !self.log.is_durable() || self.log.has_room(len_bytes, Purpose::Bound);
+        let has_room = !self.log.is_durable()
+            || !self.keeps_room() && self.log.has_room(len_bytes, Purpose::Bound);
         let is_out = has_room && self.take_out(place).is_ok();
         self.expired_count += u64::from(is_out);
         is_out

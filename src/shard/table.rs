@@ -58,6 +58,8 @@ pub(super) struct Table {
     /// What only the owner needs to know of a segment, at the first of its directory entries.
     loads: Vec<Load>,
     blocks: Vec<IndexBlock>,
+    /// Whether some of them were taken for segments that may not be needed.
+    has_kept: bool,
     pub(super) segment_count: u64,
     pub(super) split_count: u64,
     pub(super) merge_count: u64,
@@ -183,6 +185,7 @@ impl Table {
             depth: 0,
             loads: Vec::new(),
             blocks: Vec::new(),
+            has_kept: false,
             segment_count: 0,
             split_count: 0,
             merge_count: 0,

@@ -90,7 +90,7 @@ impl Log {
     /// Whether there is a block to begin, if need be one of the reserve.
     pub(in super::super) fn has_next_block(&mut self) -> bool {
         self.refill_reserve();
-        !self.reserve.is_empty()
+        self.reserve_count() > 0
     }
 
     /// From now on records are members of transaction `number`.

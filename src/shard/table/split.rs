@@ -6,7 +6,7 @@
 use super::{
     AtomicU64, BUCKET_COUNT, BUCKET_LEN_BYTES, BUCKET_SLOT_COUNT, DIRECTORY_BITS_MAX, Directory,
     Entry, HOME_BUCKET_COUNT, IndexBlock, Limbo, Load, Ordering, Retired, SEGMENT_LEN_BYTES,
-    STASH_BUCKET_COUNT, Table, bucket_offset,
+    SPLIT_SLOT_COUNT_MIN, SPLIT_SLOT_COUNT_SPREAD, STASH_BUCKET_COUNT, Table, bucket_offset,
 };
 use crate::hash::{KeyHash, TAG_BITS};
 
@@ -171,23 +171,61 @@ impl Table {
     pub(super) fn take_segment(&mut self) -> Option<u64> {
         let at = match self.blocks.iter().position(|block| block.free != 0) {
             Some(at) => at,
-            None => {
-                let block = self.region.take_index_block()?;
-                let count = self.region.block_len_bytes() / SEGMENT_LEN_BYTES as u64;
-                self.blocks.push(IndexBlock {
-                    block,
-                    free: (1 << count) - 1,
-                    is_marked: false,
-                });
-                self.charge_marks();
-                self.blocks.len() - 1
-            }
+            None => self.add_block()?,
         };
         let block = &mut self.blocks[at];
         let number = block.free.trailing_zeros();
         block.free &= block.free - 1;
         self.segment_count += 1;
         Some(self.region.block_start(block.block) + u64::from(number) * SEGMENT_LEN_BYTES as u64)
+    }
+
+    /// Takes a block to cut segments from; returns its place among them.
+    fn add_block(&mut self) -> Option<usize> {
+        let block = self.region.take_index_block()?;
+        self.blocks.push(IndexBlock {
+            block,
+            free: self.all_free(),
+            is_marked: false,
+        });
+        self.charge_marks();
+        Some(self.blocks.len() - 1)
+    }
+
+    /// One bit for each segment of a block.
+    fn all_free(&self) -> u32 {
+        let count = self.region.block_len_bytes() / SEGMENT_LEN_BYTES as u64;
+        (1 << count) - 1
+    }
+
+    /// Sees to it that `count` segments can be taken without fail until
+    /// [`release_segments`](Self::release_segments), if none is returned before. False: there is no block.
+    pub(in super::super) fn keep_segments(&mut self, count: usize) -> bool {
+        let free_count = |block: &IndexBlock| block.free.count_ones() as usize;
+        while self.blocks.iter().map(free_count).sum::<usize>() < count {
+            if self.add_block().is_none() {
+                return false;
+            }
+            self.has_kept = true;
+        }
+        true
+    }
+
+    /// Gives back the blocks that were taken for segments which nobody took.
+    pub(in super::super) fn release_segments(&mut self) {
+        if !std::mem::take(&mut self.has_kept) {
+            return;
+        }
+        for at in (0..self.blocks.len()).rev() {
+            self.return_if_empty(at);
+        }
+    }
+
+    /// Whether so many more keys could fill the buckets of a hash in its segment.
+    pub(in super::super) fn may_fill(&self, hash: KeyHash, more_count: usize) -> bool {
+        let (_, first) = self.entry_of(hash);
+        let slot_count = u64::from(self.loads[first as usize].slots) + more_count as u64;
+        slot_count >= SPLIT_SLOT_COUNT_MIN + SPLIT_SLOT_COUNT_SPREAD
     }
 
     /// Returns a segment that nobody can be reading; an index block without segments goes back.
@@ -201,8 +239,12 @@ impl Table {
         let number = (segment - self.region.block_start(owner)) / SEGMENT_LEN_BYTES as u64;
         self.blocks[at].free |= 1 << number;
         self.segment_count -= 1;
-        let count = self.region.block_len_bytes() / SEGMENT_LEN_BYTES as u64;
-        if self.blocks[at].free == (1 << count) - 1 && self.blocks.len() > 1 {
+        self.return_if_empty(at);
+    }
+
+    /// Returns an index block that no segment is cut from, unless it is the only one.
+    fn return_if_empty(&mut self, at: usize) {
+        if self.blocks[at].free == self.all_free() && self.blocks.len() > 1 {
             let block = self.blocks.swap_remove(at);
             if block.is_marked {
                 self.region.forget_uses(block.block);
