@@ -169,6 +169,9 @@ pub const GATHER_COUNT_MAX: usize = 8;
 pub const WHOLE_KEY_COUNT_MAX: usize = 16 * 1024;
 /// Bytes of arguments that MULTI queues for one connection, which is closed beyond.
 pub const TRANSACTION_LEN_BYTES_MAX: usize = GIB;
+/// Bytes of the budget that are free, besides four times what a command over several shards writes,
+/// when it need not ask for room: nobody uses them up in the time that it takes.
+pub const PLENTY_LEN_BYTES: u64 = 64 * MIB as u64;
 /// Commands over several shards that share one hold of them, before others get their turn.
 pub const HOLD_COMMAND_COUNT_MAX: usize = 256;
 /// Bytes of compaction and the like in one slice of background work.

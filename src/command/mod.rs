@@ -39,6 +39,7 @@ mod number;
 mod persistence;
 pub mod plan;
 mod refusal;
+pub mod room;
 mod scan;
 mod server;
 pub mod settings;

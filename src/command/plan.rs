@@ -14,9 +14,9 @@
 //! value is not carried along: it stays pinned at the source and the target's shard copies it
 //! from there in slices.
 //!
-//! Other clients can see, and write between, the steps: atomic across shards these commands are
-//! not. A plan once begun must be followed to [`Next::Done`], also when its client has gone: what
-//! it fetched is pinned until then.
+//! The shards of its keys are held meanwhile, so nobody sees or writes between the steps. A plan once
+//! begun must be followed to [`Next::Done`], also when its client has gone: what it fetched is pinned
+//! until then.
 
 pub(super) mod transfer;
 

@@ -287,3 +287,33 @@ fn what_was_begun_together_is_finished_although_the_client_has_gone() {
     );
     assert_eq!(disk.settled(), all_settled);
 }
+
+#[test]
+fn a_transaction_over_two_shards_is_one_of_the_log() {
+    let disk = Disk::new(2);
+    let (mut lanes, id) = disk.lanes("no");
+    let [a, b] = [0, 1].map(|shard| key_of(shard, 0));
+    let before = disk.settled();
+    send(
+        &mut lanes[0],
+        id,
+        format!("MULTI\r\nSET {a} 1\r\nMSET {a} 2 {b} 2\r\nEXPIRE {b} 100\r\nEXEC\r\n").as_bytes(),
+    );
+    for _ in 0..3 {
+        lanes[0].turn(id, NOW);
+        lanes[1].exchange(NOW);
+    }
+    // Its client goes, and not all has come back.
+    lanes[0].disconnect(id);
+    let other = lanes[0].connect(Peer::default(), NOW);
+    let reply = answer(&mut lanes, other, &format!("MGET {a} {b}\r\n"));
+    assert_eq!(reply, "*2\r\n$1\r\n2\r\n$1\r\n2\r\n");
+    let after = disk.settled();
+    assert!(
+        before
+            .iter()
+            .zip(&after)
+            .all(|(before, after)| before < after),
+        "no transaction is left open: {before:?}, {after:?}"
+    );
+}

@@ -8,15 +8,16 @@
 //!
 //! Not here: turns and the shortest paths (`turn`), holds (`holding`), what MULTI queued (`exec`).
 
-use super::connection::Progress;
+use super::connection::{OwnedArguments, Progress};
 use super::fanout::Fanout;
 use super::forward::{Place, Route};
 use super::split::Split;
 use super::turn::{Flow, Worker};
+use crate::command::room::row_for;
 use crate::command::transaction::{Queued, queue, refuse};
 use crate::command::{Flags, Merge, Row, Scope, check};
 use crate::hash::KeyHash;
-use crate::limits::WHOLE_KEY_COUNT_MAX;
+use crate::limits::{PLENTY_LEN_BYTES, WHOLE_KEY_COUNT_MAX};
 use crate::resp::{Args, Span};
 use crate::running;
 use crate::shard::Probe;
@@ -186,13 +187,58 @@ impl Worker<'_> {
         if !self.begin_together(row, args.len()) {
             return Flow::Waits;
         }
-        let number = self.transaction_number();
-        let split = Box::new(Split::new(row, place.owned(spans), number));
+        let arguments = place.owned(spans);
+        if self.must_make_room(row, args) {
+            let parts: Vec<_> = self
+                .owners_of(row, args)
+                .into_iter()
+                .map(|shard| (shard, self.arguments_of(row, &arguments, shard)))
+                .collect();
+            let fanout = Fanout::make_room(row, arguments, row_for(row), parts);
+            self.connection.progress = Some(Progress::Fanout(Box::new(fanout)));
+        } else {
+            self.begin_split(row, arguments);
+        }
+        Flow::Begun
+    }
+
+    /// Runs a command on keys of several shards one part at a time.
+    pub(super) fn begin_split(&mut self, row: &'static Row, arguments: OwnedArguments) {
         if matches!(row.merge, Merge::InOrder) {
+            let key_count = row.keys.positions(arguments.spans.len()).len();
             self.write(false, |_, reply| reply.array(key_count));
         }
-        self.connection.progress = Some(Progress::Split(split));
-        Flow::Begun
+        let split = Split::new(row, arguments, self.transaction_number());
+        self.connection.progress = Some(Progress::Split(Box::new(split)));
+    }
+
+    /// Whether the parts of a command may find no room, and must all be asked first.
+    fn must_make_room(&self, row: &Row, args: Args<'_>) -> bool {
+        let region = &self.parts.region;
+        let is_writing = row.flags.contains(Flags::SEVERAL);
+        if !is_writing || region.is_durable() {
+            return is_writing;
+        }
+        let len_bytes: usize = args.iter().map(<[u8]>::len).sum();
+        let is_storing = row.flags.contains(Flags::DENYOOM);
+        is_storing && region.available_bytes() < PLENTY_LEN_BYTES + 4 * len_bytes as u64
+    }
+
+    /// Those of a command's arguments that belong to keys of one shard, behind its name.
+    fn arguments_of(&self, row: &Row, whole: &OwnedArguments, shard: u16) -> OwnedArguments {
+        let args = whole.args();
+        let step = usize::from(row.keys.step);
+        let mut spans = vec![whole.spans[0]];
+        for position in row.keys.positions(args.len()) {
+            if self.parts.placement.owner(args.get(position)) == shard {
+                spans.extend_from_slice(&whole.spans[position..position + step]);
+            }
+        }
+        OwnedArguments {
+            spans,
+            buffer: whole.buffer.clone(),
+            ..*whole
+        }
     }
 
     /// Holds the shards of a command's keys; those of an EXEC are held already.

@@ -30,6 +30,8 @@ enum Goal {
     Plan(Plan, OwnedArguments),
     /// Whether EXEC may run.
     Check,
+    /// Whether the parts of this command have room; then they run.
+    Room(&'static Row, OwnedArguments),
 }
 
 /// One part: a command for one core.
@@ -91,6 +93,19 @@ impl Fanout {
         }
     }
 
+    /// Asks some shards for room by parts of row `part`; then the parts of the command of `row` run.
+    pub(super) fn make_room(
+        row: &'static Row,
+        arguments: OwnedArguments,
+        part: &'static Row,
+        parts: impl IntoIterator<Item = (u16, OwnedArguments)>,
+    ) -> Self {
+        Self {
+            goal: Goal::Room(row, arguments),
+            errands: Errand::on_some(part, parts),
+        }
+    }
+
     /// The steps of `plan`, one round after the other.
     pub(super) fn follow(row: &'static Row, arguments: OwnedArguments) -> Self {
         let plan = Plan::start(row, arguments.args());
@@ -125,6 +140,18 @@ impl Fanout {
                     return None;
                 }
                 Goal::Plan(plan, arguments) => (plan, arguments),
+                Goal::Room(row, arguments) => {
+                    let refusal = parts.iter().find(|part| part.reply != b"+OK\r\n");
+                    match refusal {
+                        None => worker.begin_split(row, arguments.clone()),
+                        Some(part) => {
+                            worker.write(false, |_, reply| reply.raw(part.reply));
+                            // Nothing was written that it could lack.
+                            let _ = worker.commit();
+                        }
+                    }
+                    return None;
+                }
                 Goal::Check => {
                     let is_off = parts.iter().any(|part| part.reply != b":1\r\n");
                     if let Some(exec) = &mut worker.connection.exec {

@@ -16,9 +16,13 @@
 //! again for connections that are ready, rings doorbells.
 //!
 //! Files: what a connection sent (`input`, `buffer`, `window`), what it is owed (`output`,
-//! `fragment`, `gather`), what it does next (`turn`, `split`, `fanout`), what waits for the disk
-//! (`disk`), what survives together (`transaction`), and how cores read each other's keys (`direct`) and talk (`batch`, `ring`, `links`, `serve`).
+//! `fragment`, `gather`), what it does next (`turn`, `dispatch`, `split`, `fanout`, `exec`), how it has
+//! several shards at one moment (`holding`, `gate`, `moment`), what waits for the disk (`disk`), what
+//! survives together (`transaction`), and how cores read each other's keys (`direct`) and talk
+//! (`batch`, `ring`, `links`, `serve`).
 
+#[cfg(all(test, not(loom)))]
+mod bank_tests;
 mod batch;
 mod budget;
 mod buffer;
@@ -30,6 +34,8 @@ mod disk;
 mod disk_tests;
 mod dispatch;
 mod exec;
+#[cfg(all(test, not(loom)))]
+mod exec_tests;
 mod fanout;
 mod forward;
 mod fragment;

@@ -70,7 +70,7 @@ pub(super) fn send(lane: &mut Lane, id: ConnectionId, mut bytes: &[u8]) {
     }
 }
 
-fn command(arguments: &[&[u8]]) -> Vec<u8> {
+pub(super) fn command(arguments: &[&[u8]]) -> Vec<u8> {
     let mut bytes = format!("*{}\r\n", arguments.len()).into_bytes();
     for argument in arguments {
         bytes.extend_from_slice(format!("${}\r\n", argument.len()).as_bytes());

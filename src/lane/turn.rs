@@ -119,16 +119,16 @@ impl<'a> Worker<'a> {
         if !self.post_waiting() {
             return Some(Turn::Waiting);
         }
-        if self.connection.is_closing {
+        // Others do not wait for a client that does not read, or is about to go.
+        let is_awaited = self.connection.holding.is_some() || self.connection.exec.is_some();
+        if self.connection.is_closing && !is_awaited {
             return Some(if self.barrier() {
                 Turn::Finished
             } else {
                 Turn::Waiting
             });
         }
-        // Others do not wait for a client that does not read.
-        let must_go_on = self.connection.holding.is_some() || self.connection.exec.is_some();
-        if !must_go_on && self.connection.output.unsent_len_bytes() >= OUTPUT_PAUSE_LEN_BYTES {
+        if !is_awaited && self.connection.output.unsent_len_bytes() >= OUTPUT_PAUSE_LEN_BYTES {
             return Some(Turn::OutputFull);
         }
         if self.connection.gathers.len() >= GATHER_COUNT_MAX {

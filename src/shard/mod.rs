@@ -39,6 +39,8 @@ mod log;
 mod loom_tests;
 mod marks;
 mod moment;
+#[cfg(all(test, loom))]
+mod moment_loom_tests;
 mod reader;
 mod reclaim;
 mod record;
