@@ -170,6 +170,7 @@ fn info(context: &mut SessionContext<'_>, _: Args<'_>, reply: &mut Reply<'_>) {
 fn describe(session: &Session, now: Now) -> String {
     let seconds_since = |ms: u64| now.ms().saturating_sub(ms) / 1_000;
     let text = String::from_utf8_lossy;
+    let queue = session.queue.as_deref();
     let total_len_bytes = size_of::<Session>()
         + session.input_len_bytes
         + session.input_free_bytes
@@ -177,7 +178,7 @@ fn describe(session: &Session, now: Now) -> String {
         + session.output_capacity_bytes;
     format!(
         "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db=0 sub=0 psub=0 ssub=0 \
-         multi=-1 qbuf={} qbuf-free={} argv-mem={} multi-mem=0 rbs={} rbp={} obl={} oll={} \
+         multi={} qbuf={} qbuf-free={} argv-mem={} multi-mem={} rbs={} rbp={} obl={} oll={} \
          omem={} tot-mem={} events={} cmd={} user=default redir=-1 resp={} lib-name={} \
          lib-ver={}\n",
         session.id,
@@ -188,9 +189,11 @@ fn describe(session: &Session, now: Now) -> String {
         seconds_since(session.created_at_ms),
         seconds_since(session.last_active_ms),
         describe_flags(session),
+        queue.map_or(-1, |queue| i64::try_from(queue.len()).unwrap_or(i64::MAX)),
         session.input_len_bytes,
         session.input_free_bytes,
         session.arguments_len_bytes,
+        queue.map_or(0, super::Queue::len_bytes),
         session.output_capacity_bytes,
         session.output_capacity_bytes,
         session.output_len_bytes,
@@ -216,6 +219,7 @@ fn describe(session: &Session, now: Now) -> String {
 /// Redis's letters; `N` stands for none.
 fn describe_flags(session: &Session) -> String {
     let letters = [
+        (session.queue.is_some(), 'x'),
         (session.close_after_reply, 'c'),
         (session.is_killed, 'A'),
         (session.is_unix, 'U'),

@@ -97,8 +97,8 @@ fn work(seed: u64, reads_directly: bool) -> usize {
         let lane = &mut lanes[client.lane];
         match below(&mut random, 8) {
             0 if client.line_count == 0 => {
-                let (commands, line_count) = next(&mut random, index % 3 == 0);
-                (client.line_count, client.is_summing) = (line_count, index % 3 == 0);
+                let (commands, line_count) = next(&mut random, index.is_multiple_of(3));
+                (client.line_count, client.is_summing) = (line_count, index.is_multiple_of(3));
                 send(lane, client.connection, commands.as_bytes());
             }
             0..4 => {

@@ -224,6 +224,9 @@ impl Worker<'_> {
             // What was answered would not survive the end of the process.
             self.connection.is_closing = true;
         }
+        if self.connection.is_closing {
+            self.connection.discard_input();
+        }
         self.end_hold();
         None
     }
