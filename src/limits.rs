@@ -114,6 +114,9 @@ pub const COMPACTION_STEP_NS_MAX: u64 = 500_000;
 pub const LIMBO_STEP_LEN_BYTES: u64 = 256 * KIB as u64;
 /// Bytes a write adds before compaction is paid for: a batch large enough to prefetch.
 pub const COMPACTION_DEBT_LEN_BYTES_MIN: u64 = 4096;
+/// Milliseconds that one write at the budget waits for the disk before it gives up with `-OOM`: some
+/// rounds of a disk that is not slow. Nothing else runs on its core meanwhile.
+pub const ROUND_WAIT_MS_MAX: u64 = 25;
 /// Blocks one write at the budget may compact before it gives up with `-OOM`.
 pub const EMERGENCY_COMPACTION_BLOCKS_MAX: usize = 256;
 /// Bytes of a large value that background work releases or copies at a time: about 0.5 ms.
@@ -178,7 +181,12 @@ pub const HOLD_COMMAND_COUNT_MAX: usize = 256;
 pub const BACKGROUND_LEN_BYTES: usize = 256 * KIB;
 /// Microseconds that a busy core lets pass before it asks for the round that replies wait for.
 pub const ROUND_DELAY_US_MAX: u64 = 200;
-/// Microseconds at most that a round waits for connections that the last one served.
+/// Milliseconds that a core sleeps on a round it has not asked for, because batches are out whose
+/// replies will wait for it, too.
+pub const ROUND_PATIENCE_MS: u64 = 1;
+/// How long a round waits for connections that the last one served, in multiples of what that one took.
+pub const ROUND_GATHER_FACTOR: u64 = 2;
+/// Microseconds at most that it does.
 pub const ROUND_GATHER_US_MAX: u64 = 1_000;
 /// Argument positions that memory kept for its next use has room for.
 pub const POOLED_SPAN_COUNT_MAX: usize = 16 * BATCH_COMMAND_COUNT_MAX;

@@ -12,8 +12,9 @@
 //! is not noted: keys are spread over all, so under writes they are all unsynced anyway. The
 //! connection goes on executing behind held replies, within the usual bound of unsent output.
 //!
-//! **Group commit.** A round is asked for when the core has nothing else to do, or when the first who
-//! waits has waited for [`ROUND_DELAY_US_MAX`]: so it serves what all connections have sent by then.
+//! **Group commit.** A round is asked for when the core has nothing else to do and no batch out, or when
+//! the first who waits has waited for [`ROUND_DELAY_US_MAX`]: so it serves what all connections have sent
+//! by then, whichever core their keys are on.
 //!
 //! Commands that wait for a round (SAVE, WAITAOF) first wait for all before them. They are run again
 //! when the round is durable or their time is over.
@@ -110,10 +111,15 @@ impl Lane {
             .is_some_and(|first| self.is_durable(first))
     }
 
-    /// Whether a round is waited for that [`Lane::arm_doorbell`] will ask for.
+    /// Whether a round is waited for that nobody has asked for.
     #[must_use]
     pub fn wants_round(&self) -> bool {
         self.parts.wish.is_some()
+    }
+
+    /// Asks for the round that is waited for, whatever else is on its way.
+    pub fn ask_for_round(&mut self) {
+        self.parts.ask_for_round();
     }
 
     /// Moves the times at which connections are to have a turn to `into`.

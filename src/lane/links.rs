@@ -30,6 +30,8 @@ pub struct Links {
     id: u16,
     /// By core; the own place is empty.
     peers: Vec<Option<Peer>>,
+    /// Batches of this core that have not come back.
+    out_count: usize,
     bells: Arc<[CachePadded<AtomicBool>]>,
 }
 
@@ -59,6 +61,7 @@ impl Links {
             .map(|id| Self {
                 id,
                 peers: (0..count).map(|_| None).collect(),
+                out_count: 0,
                 bells: Arc::clone(&bells),
             })
             .collect();
@@ -88,6 +91,7 @@ impl Links {
         let peer = self.peer(core);
         peer.requests_out.push(batch)?;
         peer.is_pushed = true;
+        self.out_count += 1;
         Ok(())
     }
 
@@ -107,7 +111,14 @@ impl Links {
 
     /// The next of this core's own batches that has come back.
     pub(super) fn take_completion(&mut self, core: u16) -> Option<Box<Batch>> {
-        self.peer(core).completions_in.pop()
+        let batch = self.peer(core).completions_in.pop()?;
+        self.out_count -= 1;
+        Some(batch)
+    }
+
+    /// Whether batches of this core are with others.
+    pub(super) const fn are_any_out(&self) -> bool {
+        self.out_count > 0
     }
 
     /// Names the sleeping cores that something was pushed for; the caller rings them.

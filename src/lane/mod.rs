@@ -367,9 +367,13 @@ impl Lane {
         self.parts.core.stats.doorbells += (into.len() - before) as u64;
     }
 
-    /// Before sleeping: others will ring. False: there are messages, exchange again.
+    /// Before sleeping: others will ring. False: there are messages, exchange again. With batches out
+    /// the round that is wanted is not asked for: they are back soon, and their replies wait for it as
+    /// well. Who sleeps then should not do so for long, and see to it ([`Lane::ask_for_round`]).
     pub fn arm_doorbell(&mut self) -> bool {
-        self.parts.ask_for_round();
+        if !self.parts.links.are_any_out() {
+            self.parts.ask_for_round();
+        }
         if !self.parts.links.arm() {
             return false;
         }

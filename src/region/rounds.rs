@@ -61,6 +61,8 @@ pub struct Rounds {
     is_waiting: AtomicBool,
     bell: Mutex<Bell>,
     rung: Condvar,
+    /// Told under the bell's lock when a round is durable.
+    ended: Condvar,
 }
 
 /// What one shard tells the rounds, and what they tell about it.
@@ -143,6 +145,7 @@ impl Rounds {
             is_waiting: AtomicBool::new(false),
             bell: Mutex::new(Bell::default()),
             rung: Condvar::new(),
+            ended: Condvar::new(),
         }
     }
 
@@ -334,6 +337,15 @@ impl Rounds {
         self.requested.load(Ordering::SeqCst) > self.started.0.load(Ordering::SeqCst)
     }
 
+    /// Waits until `round` is durable or `timeout` is over. For a write that has no room without it.
+    pub fn wait_for(&self, round: u64, timeout: Duration) {
+        let bell = self.lock_bell();
+        // Whether it was in time does not matter: who waits looks again.
+        _ = self
+            .ended
+            .wait_timeout_while(bell, timeout, |_| !self.is_durable(round));
+    }
+
     /// Waits until a round is asked for, [`wake`](Self::wake) is called or `timeout` is over.
     /// For the syncing thread.
     pub fn wait(&self, timeout: Duration) {
@@ -406,8 +418,12 @@ impl Rounds {
             settled: began.settled,
             waiting: began.waiting,
         };
-        // Release: whoever sees the round durable sees what was published with it.
+        // Release: whoever sees the round durable sees what was published with it. Under the lock: who is
+        // about to wait for it sees it or is told.
+        let bell = self.lock_bell();
         self.durable.0.store(began.round, Ordering::Release);
+        drop(bell);
+        self.ended.notify_all();
     }
 
     fn oldest_open(&self) -> u64 {

@@ -41,7 +41,7 @@ use super::control::Mail;
 use super::engine::{Engine, Stage};
 use super::readiness::{Events, Look};
 use super::socket;
-use crate::limits::SILENCE_MS;
+use crate::limits::{ROUND_PATIENCE_MS, SILENCE_MS};
 
 /// Looks and sleeps until the core ends.
 pub(super) async fn run(engine: Rc<Engine>) {
@@ -54,16 +54,24 @@ pub(super) async fn run(engine: Rc<Engine>) {
         let is_busy = engine.exchange() || engine.poll_count() != polls;
         let may_sleep =
             !spin.goes_on(&engine, is_busy) && !is_busy && engine.lane.borrow_mut().arm_doorbell();
-        let patience_ms = if may_sleep { SILENCE_MS } else { 0 };
+        let wants_round = may_sleep && engine.lane.borrow().wants_round();
+        let patience_ms = match (may_sleep, wants_round) {
+            (false, _) => 0,
+            (true, true) => ROUND_PATIENCE_MS,
+            (true, false) => SILENCE_MS,
+        };
         let look = engine
             .readiness
             .look(&mut events, Duration::from_millis(patience_ms));
         if may_sleep {
-            if look != Look::Found {
+            if look != Look::Found && !wants_round {
                 something(&engine).await;
             }
             let mut lane = engine.lane.borrow_mut();
             lane.disarm_doorbell();
+            if look != Look::Found {
+                lane.ask_for_round();
+            }
             lane.core_mut().stats.sleeps += 1;
         }
         for event in events.iter() {

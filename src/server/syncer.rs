@@ -21,7 +21,7 @@ use super::clock::Clock;
 use super::control::Control;
 use crate::command::Shared;
 use crate::error::Error;
-use crate::limits::ROUND_GATHER_US_MAX;
+use crate::limits::{ROUND_GATHER_FACTOR, ROUND_GATHER_US_MAX};
 use crate::region::Region;
 
 /// The pace of rounds that nobody asks for.
@@ -126,7 +126,7 @@ impl Work {
         }
     }
 
-    /// Lets those come who were served a moment ago, for as long as a round takes: a client that
+    /// Lets those come who were served a moment ago, for about as long as a round takes: a client that
     /// waits for each reply has its next request ready soon, and then one round serves both halves
     /// of those who would else take turns.
     fn gather(&self) {
@@ -134,7 +134,7 @@ impl Work {
         let enough_count = self.covered_count + self.company;
         saving.set_enough_count(enough_count);
         let started = self.clock.moment();
-        let delay_us = self.last_us.min(ROUND_GATHER_US_MAX);
+        let delay_us = (ROUND_GATHER_FACTOR * self.last_us).min(ROUND_GATHER_US_MAX);
         loop {
             let spent_us = self.clock.moment().us_since(started);
             if saving.awaited_count() >= enough_count || spent_us >= delay_us {

@@ -55,6 +55,7 @@ mod stats;
 mod stream;
 mod table;
 mod watch;
+mod wait;
 
 pub use ahead::Ahead;
 pub use evict::Eviction;

@@ -3,8 +3,12 @@
 //! Background work runs between turns with a budget and does, in this order: free what no reader
 //! can be in, find what FLUSHALL left, complete the reserve, compact, merge segments.
 //!
-//! A write that finds no memory drains limbo itself, then compacts block by block, and fails only
-//! when limbo is empty and no block is dead enough to be worth it.
+//! A write that finds no memory takes steps until there is some, each time the first of these that does
+//! anything; it fails when none does.
+//!
+//! ```text
+//!   free what limbo holds ─► evict about a block ─► empty a block ─► wait for readers and the disk
+//! ```
 
 use crate::atomic::note_write;
 use crate::limits::{
@@ -12,6 +16,7 @@ use crate::limits::{
     EVICTING_COMPACTION_BLOCKS_MAX, LARGE_STEP_LEN_BYTES, SEGMENT_SLOT_COUNT,
 };
 
+use super::wait::Wait;
 use super::{OutOfMemory, Retired, Shard};
 
 /// What freeing something small counts as: some cache lines are touched.
@@ -24,21 +29,11 @@ const SWEEP_STEP_COUNT: usize = 256;
 const MERGE_STEP_COUNT: usize = 64;
 /// Part of the memory that is left which may wait for the disk before a round is asked for.
 const ROUND_WANTED_DIVISOR: u64 = 4;
-/// How often a write asks whether other cores have left what it waits for: some milliseconds.
-const WAIT_COUNT_MAX: usize = 100_000;
-/// How often a write yields its core, in a file, for one round to end: some milliseconds.
-const YIELD_COUNT_MAX: usize = 10_000;
-/// For how many it waits: after four all that waits is settled, and with a fifth it is free.
-const ROUND_COUNT_MAX: usize = 6;
-
-/// How a write has waited for room.
-#[derive(Debug, Default)]
-struct Wait {
-    /// Looks; in a file, those since the last round ended.
-    count: usize,
-    /// The last durable round, and how many there were.
-    round: Option<u64>,
-    round_count: usize,
+/// What a write has done for its room, and may still do.
+#[derive(Debug)]
+struct Effort {
+    compaction_count_left: usize,
+    wait: Wait,
 }
 
 impl Shard {
@@ -80,39 +75,41 @@ impl Shard {
         if let Some(done) = attempt(self) {
             return Ok(done);
         }
-        if self.keeps_room() {
-            // What is reclaimed by appending would use it up.
-            self.out_of_memory_count += 1;
-            return Err(OutOfMemory::of(&self.region));
-        }
         self.emergency_count += 1;
-        let mut compacted_count = 0;
-        let mut compacted_count_max = EMERGENCY_COMPACTION_BLOCKS_MAX;
-        let mut wait = Wait::default();
-        loop {
-            if self.free_step(LARGE_STEP_LEN_BYTES).is_some() || self.sweep() {
-                if let Some(done) = attempt(self) {
-                    return Ok(done);
-                }
-            } else if self.evict_for_room() {
-                compacted_count_max = EVICTING_COMPACTION_BLOCKS_MAX;
-            } else if compacted_count < compacted_count_max && self.compact_block() {
-                compacted_count += 1;
-            } else if self.is_owed() && self.may_wait(&mut wait) {
-                // Another core is in the middle of a turn, which is short. It may be waiting for
-                // this one as well; here nothing of its keys is in use.
-                self.region.epochs().renew(self.id);
-                self.wait_for_a_round();
-                // In a file, blocks become free while nobody here frees anything.
-                let done = self.log.is_durable().then(|| attempt(self)).flatten();
-                if let Some(done) = done {
-                    return Ok(done);
-                }
-            } else {
-                self.out_of_memory_count += 1;
-                return Err(OutOfMemory::of(&self.region));
+        let mut effort = Effort {
+            compaction_count_left: EMERGENCY_COMPACTION_BLOCKS_MAX,
+            wait: Wait::default(),
+        };
+        // What is reclaimed by appending would use up the room that is kept.
+        while !self.keeps_room() && self.reclaim(&mut effort) {
+            if let Some(done) = attempt(self) {
+                return Ok(done);
             }
         }
+        self.out_of_memory_count += 1;
+        Err(OutOfMemory::of(&self.region))
+    }
+
+    /// One step towards more memory, the cheapest that there is; false: there is none.
+    fn reclaim(&mut self, effort: &mut Effort) -> bool {
+        if self.free_step(LARGE_STEP_LEN_BYTES).is_some() || self.sweep() {
+            return true;
+        }
+        if self.evict_for_room() {
+            effort.compaction_count_left = EVICTING_COMPACTION_BLOCKS_MAX;
+            return true;
+        }
+        if effort.compaction_count_left > 0 && self.compact_block() {
+            effort.compaction_count_left -= 1;
+            return true;
+        }
+        if !self.is_owed() {
+            return false;
+        }
+        // Another core that is in the middle of a turn may be waiting for this one as well; here nothing
+        // of its keys is in use.
+        self.region.epochs().renew(self.id);
+        effort.wait.goes_on(&self.region, &mut self.limbo)
     }
 
     /// Evicts about a block's worth, unless compaction has enough to do; false: do something else.
@@ -128,44 +125,6 @@ impl Shard {
             self.limbo.len() > 0 || self.log.has_unsettled() || self.region.is_awaiting_round();
         // Nobody runs rounds while the shards are being recovered.
         is_owed && !self.region.is_recovering()
-    }
-
-    /// Whether a write may wait on. In a file that is only while rounds come to their end; once it was
-    /// in vain, writes fail at once until the next one has.
-    fn may_wait(&mut self, wait: &mut Wait) -> bool {
-        if !self.log.is_durable() {
-            wait.count += 1;
-            return wait.count <= WAIT_COUNT_MAX;
-        }
-        let rounds = self.region.rounds();
-        let durable = rounds.durable();
-        if self.limbo.was_in_vain(durable) {
-            rounds.request(rounds.needed());
-            return false;
-        }
-        if wait.round != Some(durable) {
-            wait.round = Some(durable);
-            wait.round_count += 1;
-            wait.count = 0;
-        }
-        wait.count += 1;
-        if wait.round_count > ROUND_COUNT_MAX || wait.count > YIELD_COUNT_MAX {
-            self.limbo.note_in_vain(durable);
-            return false;
-        }
-        true
-    }
-
-    /// Waits a moment for other cores, and in a file for the disk: rounds give back what was freed.
-    fn wait_for_a_round(&self) {
-        if self.log.is_durable() {
-            let rounds = self.region.rounds();
-            rounds.request(rounds.needed());
-            // The thread that runs rounds may need this core.
-            std::thread::yield_now();
-        } else {
-            std::hint::spin_loop();
-        }
     }
 
     /// Asks for a round when what waits for the disk is much of the memory that is left.
