@@ -9,8 +9,8 @@ use crate::resp::Args;
 
 use super::refusal::printed;
 use super::{
-    Row, client, config, connection, info, introspect, key, persistence, scan, server, string,
-    transaction, unsupported,
+    Flags, Row, Run, client, config, connection, info, introspect, key, persistence, scan, server,
+    string, transaction, unsupported,
 };
 
 /// Every command clients can name, without subcommands.
@@ -72,7 +72,27 @@ fn lookup_subcommand(row: &'static Row, args: Args<'_>) -> Result<&'static Row, 
     if row.takes(args.len()) {
         return Ok(row);
     }
-    Err(format!("ERR wrong number of arguments for '{}' command", row.name).into_bytes())
+    if row.has_arity(args.len()) {
+        return Ok(&UNEVEN);
+    }
+    Err(wrong_count(row.name).into_bytes())
+}
+
+/// What runs in the place of a command whose last key lacks what belongs to it. Redis too finds that
+/// out only when it runs, so a transaction queues such a command and goes on without it.
+static UNEVEN: Row = Row {
+    name: "(uneven)",
+    arity: -1,
+    flags: Flags::HIDDEN,
+    run: Run::Session(|_, args, reply| {
+        let name = find(args.get(0)).map_or("", |row| row.name);
+        reply.error(&wrong_count(name));
+    }),
+    ..Row::BLANK
+};
+
+fn wrong_count(name: &str) -> String {
+    format!("ERR wrong number of arguments for '{name}' command")
 }
 
 /// The row of a name that is not in the table.

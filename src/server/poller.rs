@@ -85,7 +85,7 @@ pub(super) async fn run(engine: Rc<Engine>) {
 ///
 /// It goes on only while it pays. A silence that ended in time earns credit and one that did not takes
 /// half as much away: to look on in vain costs about half of the sleep that is saved otherwise.
-/// Without credit one silence in [`Self::PROBE_INTERVAL`] is tried, so a core with little to do sleeps
+/// Without credit one silence in [`Self::PROBE_SILENCE_COUNT`] is tried, so a core with little to do sleeps
 /// as if there were none of this. Each look lets other threads of the CPU run: where the client
 /// shares it, that is who has the next request.
 #[derive(Default)]
@@ -99,7 +99,7 @@ struct Spin {
 
 impl Spin {
     const CREDIT_MAX: u32 = 16;
-    const PROBE_INTERVAL: u32 = 16;
+    const PROBE_SILENCE_COUNT: u32 = 16;
 
     /// Whether a core that has nothing to do should look again instead of sleeping.
     fn goes_on(&mut self, engine: &Engine, is_busy: bool) -> bool {
@@ -115,7 +115,7 @@ impl Spin {
             self.is_idle = true;
             self.silence_count = self.silence_count.wrapping_add(1);
             let is_tried =
-                self.credit > 0 || self.silence_count.is_multiple_of(Self::PROBE_INTERVAL);
+                self.credit > 0 || self.silence_count.is_multiple_of(Self::PROBE_SILENCE_COUNT);
             self.since = (spin_us > 0 && is_tried).then(|| engine.moment());
         }
         let Some(since) = self.since else {

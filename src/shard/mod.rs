@@ -54,8 +54,8 @@ mod stage;
 mod stats;
 mod stream;
 mod table;
-mod watch;
 mod wait;
+mod watch;
 
 pub use ahead::Ahead;
 pub use evict::Eviction;
