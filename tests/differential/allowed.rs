@@ -13,7 +13,7 @@ pub(crate) enum Likeness {
     Near(i64),
     /// The same elements in any order.
     AnyOrder,
-    /// The same type; errors to the byte.
+    /// The same type, null being one; errors to the byte.
     Kind,
 }
 
@@ -42,6 +42,11 @@ const RULES: &[(&str, Likeness, &str)] = &[
         "Redis counts an expired key until it looks at it",
     ),
     (
+        "dump",
+        Likeness::Kind,
+        "Redis compresses what it dumps; either restores what the other dumped",
+    ),
+    (
         "object|freq",
         Likeness::Kind,
         "use is counted in another way",
@@ -67,6 +72,7 @@ const RULES: &[(&str, Likeness, &str)] = &[
     ("latency|histogram", Likeness::Kind, TIME),
     ("latency|history", Likeness::Kind, TIME),
     ("latency|latest", Likeness::Kind, TIME),
+    ("latency|reset", Likeness::Kind, TIME),
     ("latency|doctor", Likeness::Kind, ITSELF),
     ("latency|graph", Likeness::Kind, ITSELF),
     ("slowlog|get", Likeness::Kind, TIME),
@@ -110,8 +116,8 @@ const UNSENT: &[(&str, &str)] = &[
 
 /// Commands with subcommands.
 pub(crate) const CONTAINERS: &[&str] = &[
-    "client", "cluster", "command", "config", "debug", "latency", "memory", "module", "object",
-    "slowlog",
+    "acl", "client", "cluster", "command", "config", "debug", "latency", "memory", "module",
+    "object", "slowlog",
 ];
 
 /// Whether a command is sent.
@@ -123,7 +129,7 @@ pub(crate) enum Sending {
 }
 
 /// Commands with options of later versions, whose grammar is therefore not that of Redis 7.0.
-const EXTENDED: &[(&str, &str)] = &[];
+const EXTENDED: &[(&str, &str)] = &[("set", "IFEQ and its kin, of Redis 8.4")];
 
 /// Whether a command may document another grammar than Redis 7.0 does.
 pub(crate) fn has_grammar_of_its_own(name: &str) -> bool {

@@ -195,7 +195,7 @@ fn is_alike(command: &[Vec<u8>], found: &[u8], expected: &[u8]) -> bool {
     match allowed::likeness(command) {
         _ if is_error => false,
         Likeness::Bytes => false,
-        Likeness::Kind => found.first() == expected.first(),
+        Likeness::Kind => kind(found) == kind(expected),
         Likeness::AnyOrder => sorted(found) == sorted(expected),
         Likeness::Near(tolerance) => match (decode(found), decode(expected)) {
             (Some((Value::Integer(a), _)), Some((Value::Integer(b), _))) => {
@@ -204,6 +204,12 @@ fn is_alike(command: &[Vec<u8>], found: &[u8], expected: &[u8]) -> bool {
             _ => false,
         },
     }
+}
+
+/// The type of a reply, which its first byte tells, and whether it is null.
+fn kind(reply: &[u8]) -> (Option<&u8>, bool) {
+    let is_null = matches!(reply, b"$-1\r\n" | b"*-1\r\n" | b"_\r\n");
+    (reply.first(), is_null)
 }
 
 /// The elements of an array.
