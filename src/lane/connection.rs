@@ -44,6 +44,8 @@ pub(super) struct Connection {
     pub(super) exec: Option<Box<Exec>>,
     /// Whether it waits for this core's shard, which another holds.
     pub(super) is_at_gate: bool,
+    /// For which hold to end it waits, as the gate counts them.
+    pub(super) kept_out_since: Option<u64>,
     /// Batches that found their ring full, with the core they are for.
     pub(super) unposted: VecDeque<(u16, Box<Batch>)>,
     /// Memory of its input and its output as the core's gauges know it.
@@ -170,6 +172,7 @@ impl Connection {
             holding: None,
             exec: None,
             is_at_gate: false,
+            kept_out_since: None,
             unposted: VecDeque::new(),
             noted_bytes: (0, 0),
             outstanding: 0,

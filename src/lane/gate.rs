@@ -43,6 +43,8 @@ pub(super) struct Gate {
     has_batches: bool,
     /// Passes until the next hold is given: others come first.
     rest_count: usize,
+    /// Holds that have ended.
+    release_count: u64,
 }
 
 impl Gate {
@@ -50,6 +52,11 @@ impl Gate {
     #[inline]
     pub(super) fn is_closed_to(&self, who: Holder) -> bool {
         self.holder.is_some_and(|holder| holder != who)
+    }
+
+    /// Whether anybody holds the shard.
+    pub(super) const fn is_held(&self) -> bool {
+        self.holder.is_some()
     }
 
     /// Whether `who` holds the shard.
@@ -69,9 +76,12 @@ impl Gate {
         self.queue.retain(|other| *other != who);
     }
 
-    /// Lets a connection of this core wait until the shard is free.
-    pub(super) fn keep_out(&mut self, connection: ConnectionId) {
-        self.kept_out.push(connection);
+    /// Lets a connection of this core wait until the shard is free. `since` is its note of the hold for
+    /// which it waits already, however often it asks.
+    pub(super) fn keep_out(&mut self, connection: ConnectionId, since: &mut Option<u64>) {
+        if since.replace(self.release_count) != Some(self.release_count) {
+            self.kept_out.push(connection);
+        }
     }
 
     /// Takes note that a batch of another core waits until the shard is free.
@@ -137,6 +147,7 @@ impl Parts {
         self.shard.end_publish();
         let gate = &mut self.gate;
         gate.holder = None;
+        gate.release_count += 1;
         // A pass lets in what waits there, and each connection has its turn before another pass.
         gate.rest_count = gate.kept_out.len() + usize::from(std::mem::take(&mut gate.has_batches));
         gate.woken.append(&mut gate.kept_out);

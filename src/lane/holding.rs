@@ -91,7 +91,10 @@ impl Worker<'_> {
         let is_kept_out = self.parts.gate.is_closed_to(self.holder());
         if is_kept_out {
             self.wait_at_gate();
-            self.parts.gate.keep_out(self.connection.id);
+            let connection = &mut *self.connection;
+            self.parts
+                .gate
+                .keep_out(connection.id, &mut connection.kept_out_since);
         }
         is_kept_out
     }

@@ -441,6 +441,10 @@ impl Lane {
         }
         self.parts.region = Arc::clone(shard.region());
         self.parts.shard = shard;
+        if self.parts.gate.is_held() {
+            // By an EXEC of commands that need no data; its release counts on it.
+            self.parts.shard.begin_publish();
+        }
     }
 
     /// Whether other cores owe it nothing: no batch is out or waits for room, no connection that is
