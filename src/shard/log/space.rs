@@ -153,7 +153,7 @@ impl Log {
             self.region.return_block(block);
             self.refill_reserve();
         } else {
-            self.put_back(vec![block]);
+            self.put_back([block]);
             self.limit_writes();
         }
     }
@@ -227,7 +227,7 @@ impl Log {
     }
 
     /// Puts blocks without records back, into the reserve while that lacks any.
-    fn put_back(&mut self, blocks: Vec<BlockIndex>) {
+    fn put_back(&mut self, blocks: impl IntoIterator<Item = BlockIndex>) {
         for block in blocks {
             if self.kept.reserve.len() < COMPACTION_RESERVE_BLOCKS {
                 self.kept.reserve.push(block);
