@@ -30,6 +30,18 @@ pub const UNAUTHENTICATED_ARGUMENT_COUNT_MAX: usize = 10;
 /// Beyond: `-ERR Protocol error: unauthenticated bulk length`, then close.
 pub const UNAUTHENTICATED_BULK_LEN_BYTES_MAX: usize = 16 * KIB;
 
+// ── what is slow ────────────────────────────────────────────────────────────────────────────────
+
+/// Arguments that an entry of the slow log keeps, as Redis.
+pub const SLOW_ARGUMENT_COUNT_MAX: usize = 32;
+/// Bytes of each of them, as Redis.
+pub const SLOW_ARGUMENT_LEN_BYTES_MAX: usize = 128;
+/// Thresholds of the slow log below this let every command have a turn of its own: pipelines' turns
+/// are about as long.
+pub const EXACT_BELOW_US: u64 = 1_000;
+/// Samples that LATENCY keeps of an event, as Redis.
+pub const LATENCY_SAMPLE_COUNT_MAX: usize = 160;
+
 // ── region, log, table ──────────────────────────────────────────────────────────────────────────
 
 /// Bytes of the pages that the kernel maps: what a large value is committed in.

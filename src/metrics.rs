@@ -80,6 +80,8 @@ metrics! {
     evicted_clients: Count, Sum, "Connections closed because of `maxmemory-clients`.";
     input_bytes: Bytes, Sum, "Bytes received.";
     output_bytes: Bytes, Sum, "Bytes sent.";
+    receives: Count, Sum, "Times bytes were received.";
+    sends: Count, Sum, "Times bytes were sent.";
     keyspace_hits: Count, Sum, "Lookups for reading that found a key.";
     keyspace_misses: Count, Sum, "Lookups for reading that found none.";
     turns: Count, Sum, "Turns: one connection's parse, run and reply.";

@@ -12,6 +12,11 @@ use super::{
     Status, number, reply_help,
 };
 
+mod flow;
+
+pub use flow::UNBLOCKED;
+use flow::{pause, reply_mode, unblock, unpause};
+
 pub(super) const ROWS: &[Row] = &[Row {
     name: "client",
     arity: -2,
@@ -77,6 +82,22 @@ const SUBCOMMANDS: &[Row] = &[
         ..PLAIN
     },
     Row {
+        name: "client|pause",
+        arity: -3,
+        flags: OPERATOR,
+        scope: Scope::AllShards,
+        merge: Merge::Ok,
+        run: Run::Shard(pause),
+        ..PLAIN
+    },
+    Row {
+        name: "client|reply",
+        arity: 3,
+        scope: Scope::Disk,
+        run: Run::Wait(reply_mode),
+        ..PLAIN
+    },
+    Row {
         name: "client|setinfo",
         arity: 4,
         run: Run::Session(set_info),
@@ -86,6 +107,24 @@ const SUBCOMMANDS: &[Row] = &[
         name: "client|setname",
         arity: 3,
         run: Run::Session(set_name),
+        ..PLAIN
+    },
+    Row {
+        name: "client|unblock",
+        arity: -3,
+        flags: OPERATOR,
+        scope: Scope::AllShards,
+        merge: Merge::Sum,
+        run: Run::Shard(unblock),
+        ..PLAIN
+    },
+    Row {
+        name: "client|unpause",
+        arity: 2,
+        flags: OPERATOR,
+        scope: Scope::AllShards,
+        merge: Merge::Ok,
+        run: Run::Shard(unpause),
         ..PLAIN
     },
 ];
@@ -220,6 +259,7 @@ fn describe(session: &Session, now: Now) -> String {
 fn describe_flags(session: &Session) -> String {
     let letters = [
         (session.queue.is_some(), 'x'),
+        (session.is_blocked, 'b'),
         (session.close_after_reply, 'c'),
         (session.is_killed, 'A'),
         (session.is_unix, 'U'),
@@ -491,10 +531,18 @@ const HELP_LINES: &[&str] = &[
     "    Keep this connection when connections are closed to free memory.",
     "NO-TOUCH (ON|OFF)",
     "    Do not count reads of this connection as use of the keys.",
+    "PAUSE <timeout> [WRITE|ALL]",
+    "    Let commands wait for so many milliseconds: those that write, or all (default).",
+    "REPLY (ON|OFF|SKIP)",
+    "    Send replies, send none, or not that of the next command.",
     "SETINFO (LIB-NAME|LIB-VER) <value>",
     "    Note which client library this connection uses.",
     "SETNAME <name>",
     "    Give this connection a name.",
+    "UNBLOCK <client-id> [TIMEOUT|ERROR]",
+    "    End what a connection waits for, as if its time were over or with an error.",
+    "UNPAUSE",
+    "    End a pause.",
 ];
 
 const SYNTAX_ERROR: &str = "ERR syntax error";

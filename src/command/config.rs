@@ -3,10 +3,14 @@
 //! SET changes all of its settings or none: every core reads the whole command into a copy of its
 //! settings before it takes the copy. All cores hold the same values, so they agree.
 
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::Path;
+
 use crate::resp::{Args, Reply};
 
 use super::refusal::printed;
-use super::settings::{SETTINGS, Setting, find};
+use super::settings::{self, SETTINGS, Setting, find};
 use super::{
     Context, Flags, Merge, Row, Run, Scope, SessionContext, Settings, Status, glob, reply_help,
 };
@@ -38,6 +42,13 @@ const SUBCOMMANDS: &[Row] = &[
         arity: 2,
         run: Run::Shard(reset_stat),
         ..EVERYWHERE
+    },
+    Row {
+        name: "config|rewrite",
+        arity: 2,
+        flags: OPERATOR,
+        run: Run::Session(rewrite_file),
+        ..Row::BLANK
     },
     Row {
         name: "config|set",
@@ -161,8 +172,36 @@ fn refuse(name: &str, reason: &str) -> Vec<u8> {
     format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {reason}").into_bytes()
 }
 
+/// Writes the settings into the file that the server was started with: into another one first, so
+/// that there is a whole file at any moment.
+fn rewrite_file(context: &mut SessionContext<'_>, _: Args<'_>, reply: &mut Reply<'_>) {
+    let core = &context.core;
+    let path = Path::new(&core.facts.config_file);
+    if path.as_os_str().is_empty() {
+        return reply.error("ERR The server is running without a config file");
+    }
+    let resolved = Settings {
+        maxmemory_bytes: core.facts.maxmemory_default_bytes,
+        appendonly: core.settings.appendonly,
+        ..Settings::default()
+    };
+    let written = fs::read_to_string(path).and_then(|text| {
+        let draft = path.with_extension("rewrite");
+        let mut file = File::create(&draft)?;
+        file.set_permissions(fs::metadata(path)?.permissions())?;
+        file.write_all(settings::rewrite(&text, &core.settings, &resolved).as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&draft, path)
+    });
+    match written {
+        Ok(()) => reply.ok(),
+        Err(error) => reply.error(&format!("ERR Rewriting config file: {error}")),
+    }
+}
+
 fn reset_stat(context: &mut Context<'_>, _: Args<'_>, reply: &mut Reply<'_>) -> Status {
     context.core.stats.reset();
+    context.core.tally.reset();
     let shard = context.shard.stats();
     context.core.expired_count_at_reset = shard.expired_count;
     context.core.evicted_count_at_reset = shard.evicted_count;
@@ -179,6 +218,8 @@ const HELP_LINES: &[&str] = &[
     "    Return the settings that match a glob-like pattern, with their values.",
     "SET <name> <value> [<name> <value> ...]",
     "    Change settings: all of them or none.",
+    "REWRITE",
+    "    Write the settings into the file that the server was started with.",
     "RESETSTAT",
     "    Begin the counts of INFO anew.",
 ];

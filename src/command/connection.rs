@@ -8,7 +8,7 @@ use std::hint::black_box;
 use crate::resp::{Args, Protocol, Reply};
 
 use super::refusal::printed;
-use super::{Core, Flags, Row, Run, Session, SessionContext, number};
+use super::{Core, Flags, Muting, Row, Run, Session, SessionContext, number};
 
 /// Reply to a command that needs the password, before it was given.
 pub const NOAUTH: &str = "NOAUTH Authentication required.";
@@ -145,6 +145,7 @@ fn reset(context: &mut SessionContext<'_>, _: Args<'_>, reply: &mut Reply<'_>) {
     session.is_authenticated = has_no_password;
     session.is_no_evict = false;
     session.is_no_touch = false;
+    session.muting = Muting::Off;
     reply.set_protocol(Protocol::Resp2);
     reply.simple("RESET");
 }

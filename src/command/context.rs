@@ -16,10 +16,14 @@ use crate::region::Hold;
 use crate::resp::Protocol;
 use crate::shard::{Eviction, Probe, Shard};
 
-use super::Row;
+use super::latency::{Delay, Delays};
 use super::persistence::{Loading, Saving};
 use super::settings::Settings;
+use super::slowlog::{Excerpt, SlowLog};
+use super::tally::Tally;
 use super::transaction::{Queue, Watching};
+use super::{Flags, Row};
+use crate::limits::{EXACT_BELOW_US, TURN_COMMAND_COUNT_MAX};
 
 /// The time a command runs at: one reading per turn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -102,6 +106,16 @@ pub struct Core {
     pub clients: Clients,
     /// Counters, merged by INFO.
     pub stats: CoreStats,
+    /// What each command cost, for the same.
+    pub tally: Tally,
+    /// Commands that took long.
+    pub slow_log: SlowLog,
+    /// What else took long.
+    pub latency: Delays,
+    /// What takes so long is to be looked at: the lower of the thresholds.
+    slow_ns: u64,
+    /// Time spent that makes no whole microsecond yet.
+    busy_rest_ns: u64,
     /// Keys that the shard had seen expire when the counts last began anew: it counts on.
     pub expired_count_at_reset: u64,
     /// The same of keys that were evicted.
@@ -118,6 +132,33 @@ pub struct Core {
     pub watch_count: u64,
     /// Watches that are over, of which the shards are to be told.
     pub unwatched: Vec<Watching>,
+    /// Since and until when commands wait.
+    pub pause: Option<Pause>,
+    /// Whether a command has asked for the end of the server.
+    pub wants_stop: bool,
+}
+
+/// Commands that wait: CLIENT PAUSE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pause {
+    /// When it ends, in milliseconds since 1970.
+    pub until_ms: u64,
+    /// Whether all commands wait, or only those that may write.
+    pub is_of_all: bool,
+}
+
+/// Which replies are not sent: CLIENT REPLY.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Muting {
+    /// All are.
+    #[default]
+    Off,
+    /// That of the next command is not.
+    Next,
+    /// That of the command that runs is not.
+    This,
+    /// None is.
+    All,
 }
 
 impl Core {
@@ -135,6 +176,11 @@ impl Core {
             settings,
             clients: Clients::default(),
             stats: CoreStats::default(),
+            tally: Tally::default(),
+            slow_log: SlowLog::default(),
+            latency: Delays::default(),
+            slow_ns: u64::MAX,
+            busy_rest_ns: 0,
             expired_count_at_reset: 0,
             evicted_count_at_reset: 0,
             facts,
@@ -143,21 +189,43 @@ impl Core {
             unwatched: Vec::new(),
             shared,
             random: Random::new(seed),
+            pause: None,
+            wants_stop: false,
         }
     }
 
-    /// Looks whether the data has come meanwhile; nothing to do once it has.
+    /// Looks whether the data has come meanwhile and a pause is over; nearly always there is nothing
+    /// to look for.
     #[inline]
-    pub fn look_for_data(&mut self) {
+    pub fn look_around(&mut self, now: Now) {
         if self.is_loading {
             self.is_loading = self.shared.loading.is_under_way();
         }
+        if self.pause.is_some_and(|pause| pause.until_ms <= now.ms()) {
+            self.pause = None;
+        }
+    }
+
+    /// Until when a command of `row` waits, if it does. What ends a pause does not wait for it.
+    pub fn paused_until_ms(&self, row: &Row, now: Now) -> Option<u64> {
+        let pause = self.pause.filter(|pause| pause.until_ms > now.ms())?;
+        let may_write = row.flags.contains(Flags::WRITE);
+        let waits = (pause.is_of_all || may_write) && row.name != "client|unpause";
+        waits.then_some(pause.until_ms)
     }
 }
 
 impl Core {
     /// Makes the core's shard follow the settings.
-    pub fn configure(&self, shard: &mut Shard) {
+    pub fn configure(&mut self, shard: &mut Shard) {
+        let settings = &self.settings;
+        let latency_us = match settings.latency_monitor_threshold_ms {
+            0 => u64::MAX,
+            threshold_ms => threshold_ms.saturating_mul(US_PER_MS),
+        };
+        let slow_us = latency_us.min(settings.slowlog_log_slower_than_us);
+        self.slow_ns = slow_us.saturating_mul(NS_PER_US);
+        self.slow_log.shorten(settings.slowlog_max_len);
         let slack_percent = u32::try_from(self.settings.log_slack_percent);
         shard.set_slack_percent(slack_percent.expect("the setting has its bounds"));
         shard.set_eviction(match self.settings.maxmemory_policy.as_str() {
@@ -170,6 +238,87 @@ impl Core {
         });
     }
 }
+
+impl Core {
+    /// Whether what took `ns` is to be looked at.
+    #[inline]
+    pub fn is_slow(&self, ns: u64) -> bool {
+        ns >= self.slow_ns
+    }
+
+    /// Commands that a turn may run: one, if each is to be timed alone.
+    pub fn turn_command_count_max(&self) -> usize {
+        if self.settings.slowlog_log_slower_than_us < EXACT_BELOW_US {
+            1
+        } else {
+            TURN_COMMAND_COUNT_MAX
+        }
+    }
+
+    /// Counts time spent.
+    pub fn note_busy(&mut self, ns: u64) {
+        let ns = ns + self.busy_rest_ns;
+        self.busy_rest_ns = ns % NS_PER_US;
+        let us = ns / NS_PER_US;
+        self.stats.busy_us += us;
+        self.stats.turn_longest_us = self.stats.turn_longest_us.max(us);
+    }
+
+    /// Notes that `event` took `ns`, if that is long.
+    #[cold]
+    pub fn note_event(&mut self, event: Delay, now: Now, ns: u64) {
+        let ms = ns / NS_PER_US / US_PER_MS;
+        let threshold_ms = self.settings.latency_monitor_threshold_ms;
+        if threshold_ms > 0 && ms >= threshold_ms {
+            self.latency.note(event, now, ms);
+        }
+    }
+
+    /// Notes a command, or a turn, of a client that took `ns`, if that is long.
+    #[cold]
+    pub fn note_slow(
+        &mut self,
+        row: &Row,
+        client: ClientIndex,
+        now: Now,
+        ns: u64,
+        excerpt: impl FnOnce() -> Excerpt,
+    ) {
+        if row.flags.contains(Flags::BLOCKING) {
+            return;
+        }
+        let is_fast = row.flags.contains(Flags::FAST);
+        let event = if is_fast {
+            Delay::FastCommand
+        } else {
+            Delay::Command
+        };
+        self.note_event(event, now, ns);
+        let us = ns / NS_PER_US;
+        let count_max = self.settings.slowlog_max_len;
+        if us >= self.settings.slowlog_log_slower_than_us
+            && count_max > 0
+            && !row.flags.contains(Flags::SKIP_SLOWLOG)
+            && let Some(session) = self.clients.get(client)
+        {
+            let id = self.shared.next_slow_id();
+            self.slow_log
+                .push(id, now.seconds(), us, excerpt(), session);
+            self.slow_log.shorten(count_max);
+        }
+    }
+
+    /// Counts an error reply of a command, given with its `-`.
+    #[cold]
+    pub fn note_error(&mut self, row: Option<&Row>, reply: &[u8]) {
+        self.stats.command_errors += 1;
+        self.tally
+            .count_error(row, reply.get(1..).unwrap_or_default());
+    }
+}
+
+const NS_PER_US: u64 = 1_000;
+const US_PER_MS: u64 = 1_000;
 
 /// One connection, as far as commands see it.
 #[derive(Clone, Debug, Default)]
@@ -190,6 +339,14 @@ pub struct Session {
     pub close_after_reply: bool,
     /// The lane closes at once: `CLIENT KILL`. Set it through [`Clients::kill`].
     pub is_killed: bool,
+    /// Which replies are not sent.
+    pub muting: Muting,
+    /// Until when its next command waits; 0: it does not.
+    pub paused_until_ms: u64,
+    /// Another client has ended what it waits for: with an error, or as if its time were over.
+    pub unblocked: Option<bool>,
+    /// Whether a command of it waits for a time or for the disk.
+    pub is_blocked: bool,
     /// Whose evictions `CLIENT NO-EVICT on` exempts.
     pub is_no_evict: bool,
     /// Whose reads `CLIENT NO-TOUCH on` keeps out of the use marks.
@@ -237,6 +394,7 @@ pub struct Clients {
     slots: Vec<Option<Session>>,
     free: Vec<ClientIndex>,
     killed: Vec<ClientIndex>,
+    woken: Vec<ClientIndex>,
 }
 
 impl Clients {
@@ -255,6 +413,7 @@ impl Clients {
         let session = self.slots.get_mut(index)?.take()?;
         self.free.push(index);
         self.killed.retain(|killed| *killed != index);
+        self.woken.retain(|woken| *woken != index);
         Some(session)
     }
 
@@ -304,6 +463,16 @@ impl Clients {
             session.is_killed = true;
             self.killed.push(index);
         }
+    }
+
+    /// Gives a connection a turn; the lane learns of it from [`Self::take_woken`].
+    pub fn wake(&mut self, index: ClientIndex) {
+        self.woken.push(index);
+    }
+
+    /// Takes the connections that were woken since the last call.
+    pub fn take_woken(&mut self) -> Vec<ClientIndex> {
+        std::mem::take(&mut self.woken)
     }
 
     /// Moves the connections marked since the last call to `into`.
@@ -362,8 +531,10 @@ pub struct Shared {
     /// Connections of each core.
     connection_counts: Vec<AtomicU64>,
     next_client_id: AtomicU64,
+    next_slow_id: AtomicU64,
     resident_bytes: AtomicU64,
     resident_peak_bytes: AtomicU64,
+    used_peak_bytes: AtomicU64,
     cpu_user_us: AtomicU64,
     cpu_system_us: AtomicU64,
     /// Cores with a connection that waits for a round.
@@ -398,6 +569,11 @@ impl Shared {
     /// The number of the next connection; the first is 1.
     pub fn next_client_id(&self) -> u64 {
         self.next_client_id.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// The number of the next entry of the slow log; the first is 0.
+    pub fn next_slow_id(&self) -> u64 {
+        self.next_slow_id.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Counts a connection of `core`, unless there are `count_max` on all cores already. The count
@@ -470,6 +646,15 @@ impl Shared {
             cpu_user_us: self.cpu_user_us.load(Ordering::Relaxed),
             cpu_system_us: self.cpu_system_us.load(Ordering::Relaxed),
         }
+    }
+
+    /// Notes what the region has in use, about once a second and whenever somebody asks; returns the
+    /// most that was noted.
+    pub fn note_used(&self, used_bytes: u64) -> u64 {
+        let before = self
+            .used_peak_bytes
+            .fetch_max(used_bytes, Ordering::Relaxed);
+        before.max(used_bytes)
     }
 
     /// The most resident memory noted.

@@ -4,6 +4,7 @@
 //! getex                                                    a name, and what follows belongs to it
 //!   arguments: key ?expiration:oneof(seconds:integer@EX persist@PERSIST)
 //!   keys: RW access update                                 what happens to each key
+//!   differs: ...                                           from Redis, for docs/COMMANDS.md
 //! ```
 //!
 //! An argument is `name:type@TOKEN(arguments within)`. Before it, `?` says that it may be left out
@@ -52,8 +53,13 @@ impl Doc {
         self.field("notes")
     }
 
+    /// What follows the name of the command.
+    pub(super) fn arguments(&self) -> Vec<Argument> {
+        parse_arguments(self.field("arguments"))
+    }
+
     /// The value of a field, or nothing.
-    fn field(&self, name: &str) -> &'static str {
+    pub(super) fn field(&self, name: &str) -> &'static str {
         let values = self
             .fields
             .lines()
@@ -89,7 +95,7 @@ pub(super) fn write(row: &Row, reply: &mut Reply<'_>) {
     let doc = of(row.name);
     let plain = ["summary", "since", "group", "complexity"];
     let deprecated = doc.field("deprecated").split_once(' ');
-    let arguments = parse_arguments(doc.field("arguments"));
+    let arguments = doc.arguments();
     let pair_count = plain.len()
         + deprecated.map_or(0, |_| 3)
         + usize::from(!arguments.is_empty())
@@ -124,13 +130,13 @@ pub(super) fn write(row: &Row, reply: &mut Reply<'_>) {
 
 /// One argument of a command.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Argument {
-    name: &'static str,
-    kind: &'static str,
-    token: Option<&'static str>,
-    flags: Vec<&'static str>,
+pub(super) struct Argument {
+    pub(super) name: &'static str,
+    pub(super) kind: &'static str,
+    pub(super) token: Option<&'static str>,
+    pub(super) flags: Vec<&'static str>,
     /// Arguments within: of a block, or the choices of a oneof.
-    inner: Vec<Argument>,
+    pub(super) inner: Vec<Argument>,
 }
 
 impl Argument {
@@ -237,7 +243,7 @@ static STANZAS: LazyLock<Vec<(&str, &str)>> = LazyLock::new(|| {
 });
 
 /// In the order in which Redis lists them.
-const CATEGORIES: &[&str] = &[
+pub(super) const CATEGORIES: &[&str] = &[
     "keyspace",
     "read",
     "write",

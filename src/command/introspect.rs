@@ -37,6 +37,12 @@ const SUBCOMMANDS: &[Row] = &[
         ..ANY_TIME
     },
     Row {
+        name: "command|getkeysandflags",
+        arity: -3,
+        run: Run::Session(keys_and_flags),
+        ..ANY_TIME
+    },
+    Row {
         name: "command|help",
         arity: 2,
         run: Run::Session(help),
@@ -101,18 +107,55 @@ fn describe(_: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>) {
 
 fn keys(_: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>) {
     let command = args.slice(2..);
-    let Some(row) = find_of_request(command) else {
-        return reply.error("ERR Invalid command specified");
+    match row_with_keys(command) {
+        Ok(row) => {
+            let positions = row.keys.positions(command.len());
+            reply.array(positions.len());
+            positions.for_each(|position| reply.bulk(command.get(position)));
+        }
+        Err(error) => reply.error(error),
+    }
+}
+
+/// The keys of a command, each with what happens to it.
+fn keys_and_flags(_: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>) {
+    let command = args.slice(2..);
+    let row = match row_with_keys(command) {
+        Ok(row) => row,
+        Err(error) => return reply.error(error),
     };
-    if row.keys == Keys::NONE {
-        return reply.error("ERR The command has no key arguments");
-    }
-    if !row.has_arity(command.len()) {
-        return reply.error("ERR Invalid number of arguments specified for command");
-    }
+    let uses = docs::of(row.name).key_uses();
+    let gets = command.iter().any(|arg| arg.eq_ignore_ascii_case(b"get"));
     let positions = row.keys.positions(command.len());
     reply.array(positions.len());
-    positions.for_each(|position| reply.bulk(command.get(position)));
+    for (number, position) in positions.enumerate() {
+        reply.array(2);
+        reply.bulk(command.get(position));
+        // One specification stands for all keys, several for one each.
+        let key_use = uses
+            .get(number)
+            .or(uses.last())
+            .copied()
+            .unwrap_or_default();
+        if row.name == "set" && !gets {
+            write_set(["OW", "update"].into_iter(), reply);
+        } else {
+            let is_fixed = |flag: &&str| *flag != "variable_flags";
+            write_set(key_use.split(' ').filter(is_fixed), reply);
+        }
+    }
+}
+
+/// The row of a request that has keys, if its number of arguments is right.
+fn row_with_keys(command: Args<'_>) -> Result<&'static Row, &'static str> {
+    let row = find_of_request(command).ok_or("ERR Invalid command specified")?;
+    if row.keys == Keys::NONE {
+        return Err("ERR The command has no key arguments");
+    }
+    if !row.has_arity(command.len()) {
+        return Err("ERR Invalid number of arguments specified for command");
+    }
+    Ok(row)
 }
 
 /// The names of all commands and subcommands, or of those that a filter takes.
@@ -255,6 +298,8 @@ const HELP_LINES: &[&str] = &[
     "    Return what commands do and take; of all if none is named.",
     "GETKEYS <full-command>",
     "    Return the keys in a command.",
+    "GETKEYSANDFLAGS <full-command>",
+    "    Return the keys in a command and what happens to them.",
     "INFO [<command-name> ...]",
     "    Return the properties of commands; of all if none is named.",
     "LIST [FILTERBY (ACLCAT <category>|MODULE <module-name>|PATTERN <pattern>)]",

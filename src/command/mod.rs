@@ -20,6 +20,7 @@
 use crate::limits;
 use crate::resp::{Args, Limits, Reply};
 
+mod acl;
 mod ahead;
 mod client;
 #[cfg(test)]
@@ -27,14 +28,19 @@ mod compat;
 mod config;
 mod connection;
 mod context;
+mod debug;
 mod direct;
 mod docs;
+#[cfg(test)]
+mod document;
 mod glob;
 #[cfg(test)]
 mod harness;
 mod info;
 mod introspect;
 mod key;
+mod latency;
+mod memory;
 mod number;
 mod persistence;
 pub mod plan;
@@ -43,27 +49,34 @@ pub mod room;
 mod scan;
 mod server;
 pub mod settings;
+mod slowlog;
 mod string;
 mod table;
+pub mod tally;
 pub mod transaction;
 mod unsupported;
 
+pub use client::UNBLOCKED;
 pub use connection::{DENIED, MAXCLIENTS_REACHED, NOAUTH, REDIS_VERSION, owes_password};
 pub use context::{
-    ClientIndex, Clients, Context, Core, Facts, Now, ProcessUsage, Random, Resume, Session,
-    SessionContext, Shared,
+    ClientIndex, Clients, Context, Core, Facts, Muting, Now, Pause, ProcessUsage, Random, Resume,
+    Session, SessionContext, Shared,
 };
 pub use direct::{Direct, DirectRun};
+pub use latency::Delay;
 pub use persistence::{LOADING, Loading, Saving, Wait};
 pub use refusal::no_room;
 pub use scan::shard_of_cursor;
 pub use settings::Settings;
+pub use slowlog::Excerpt;
 pub use table::{lookup, rows};
 pub use transaction::{Queue, Watching};
 
 /// One command.
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
+    /// Its place among all rows and subcommands that clients can name, from 1; the table gives it.
+    pub number: u16,
     /// Name in lower case; a subcommand's follows its container's and a bar: `client|list`.
     pub name: &'static str,
     /// How many arguments, the name included; negative: at least that many.
@@ -91,6 +104,7 @@ pub struct Row {
 impl Row {
     /// A row that the fields of real ones are laid over: `Row { name, arity, …, ..Row::BLANK }`.
     pub const BLANK: Self = Self {
+        number: 0,
         name: "",
         arity: 0,
         keys: Keys::NONE,
@@ -421,7 +435,11 @@ pub fn check(row: &Row, core: &Core, session: &Session) -> Result<(), &'static s
 /// Whether [`check`] lets the connection run any row.
 #[inline]
 pub fn may_run_all(core: &Core, session: &Session) -> bool {
-    !core.is_loading && session.queue.is_none() && !connection::owes_password(core, session)
+    !core.is_loading
+        && session.queue.is_none()
+        && !connection::owes_password(core, session)
+        && core.pause.is_none()
+        && session.muting == Muting::Off
 }
 
 /// What the connection may send.

@@ -11,6 +11,12 @@ mod natural;
 /// Bytes of the longest integer: a sign and 19 digits.
 const INTEGER_LEN_BYTES_MAX: usize = 20;
 
+/// Seconds with a fraction, from 0 on.
+pub(super) fn parse_seconds(text: &[u8]) -> Option<std::time::Duration> {
+    let seconds: f64 = std::str::from_utf8(text).ok()?.parse().ok()?;
+    std::time::Duration::try_from_secs_f64(seconds).ok()
+}
+
 /// The integer that `text` spells, if it is the one spelling of an `i64`.
 pub(super) fn parse_i64(text: &[u8]) -> Option<i64> {
     let (is_negative, digits) = match text {

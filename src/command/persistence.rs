@@ -72,7 +72,8 @@ const OPERATOR: Flags = Flags::ADMIN
     .with(Flags::NOSCRIPT)
     .with(Flags::NO_ASYNC_LOADING);
 
-const NOWHERE: &str = "ERR there is nowhere to save to: the server was started without dir";
+pub(super) const NOWHERE: &str =
+    "ERR there is nowhere to save to: the server was started without dir";
 
 /// Reply to a command that needs the data before it is there.
 pub const LOADING: &str = "LOADING Redis is loading the dataset in memory";
@@ -210,7 +211,16 @@ impl Wait {
         }
     }
 
-    fn keep(self, resume: &mut Resume) {
+    /// The time is over, whatever it waits for.
+    pub fn give_up(resume: &mut Resume) {
+        let wait = Self {
+            due_ms: Some(0),
+            ..Self::of(*resume)
+        };
+        wait.keep(resume);
+    }
+
+    pub(super) fn keep(self, resume: &mut Resume) {
         resume.count = u64::from(self.round.is_some()) | u64::from(self.due_ms.is_some()) << 1;
         resume.cursor = self.round.unwrap_or(0);
         resume.more[0] = self.due_ms.unwrap_or(0);

@@ -6,8 +6,11 @@
 
 use crate::resp::{Args, Reply};
 
+use super::persistence::NOWHERE;
 use super::refusal::{Refusal, answer};
-use super::{Context, Flags, Merge, Row, Run, Scope, SessionContext, Status, reply_help};
+use super::{
+    Context, Flags, Keys, Merge, Row, Run, Scope, SessionContext, Status, number, reply_help,
+};
 
 pub(super) const ROWS: &[Row] = &[
     Row {
@@ -28,9 +31,24 @@ pub(super) const ROWS: &[Row] = &[
         ..FLUSH
     },
     Row {
+        name: "lolwut",
+        arity: -1,
+        flags: Flags::READONLY.with(Flags::FAST),
+        run: Run::Session(version),
+        ..Row::BLANK
+    },
+    Row {
         name: "module",
         arity: -2,
         subcommands: MODULE,
+        ..Row::BLANK
+    },
+    Row {
+        name: "move",
+        arity: 3,
+        keys: Keys::ONE,
+        flags: Flags::WRITE.with(Flags::FAST),
+        run: Run::Session(move_key),
         ..Row::BLANK
     },
     Row {
@@ -38,6 +56,24 @@ pub(super) const ROWS: &[Row] = &[
         arity: 1,
         flags: Flags::NOSCRIPT.with(ANY_TIME).with(Flags::FAST),
         run: Run::Session(role),
+        ..Row::BLANK
+    },
+    Row {
+        name: "shutdown",
+        arity: -1,
+        flags: Flags::ADMIN
+            .with(Flags::NOSCRIPT)
+            .with(Flags::STALE)
+            .with(Flags::ALLOW_BUSY)
+            .with(Flags::NO_MULTI),
+        run: Run::Session(shut_down),
+        ..Row::BLANK
+    },
+    Row {
+        name: "swapdb",
+        arity: 3,
+        flags: Flags::WRITE.with(Flags::FAST),
+        run: Run::Session(swap_databases),
         ..Row::BLANK
     },
     Row {
@@ -109,6 +145,60 @@ fn role(_: &mut SessionContext<'_>, _: Args<'_>, reply: &mut Reply<'_>) {
     reply.bulk(b"master");
     reply.integer(0);
     reply.array(0);
+}
+
+fn version(_: &mut SessionContext<'_>, _: Args<'_>, reply: &mut Reply<'_>) {
+    reply.verbatim(concat!("Coremap ver. ", env!("CARGO_PKG_VERSION"), "\n").as_bytes());
+}
+
+/// A key cannot go to another database: there is none.
+fn move_key(_: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>) {
+    match number::parse_i64(args.get(2)) {
+        None => Refusal::NOT_AN_INTEGER.write(reply),
+        Some(0) => Refusal::SAME_OBJECT.write(reply),
+        Some(index) if i32::try_from(index).is_err() => Refusal::NOT_A_DATABASE.write(reply),
+        Some(_) => Refusal::DATABASE_OUT_OF_RANGE.write(reply),
+    }
+}
+
+/// The one database can be swapped with itself.
+fn swap_databases(_: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>) {
+    let index = |at| number::parse_i64(args.get(at)).and_then(|index| i32::try_from(index).ok());
+    match (index(1), index(2)) {
+        (None, _) => reply.error("ERR invalid first DB index"),
+        (_, None) => reply.error("ERR invalid second DB index"),
+        (Some(0), Some(0)) => reply.ok(),
+        _ => Refusal::DATABASE_OUT_OF_RANGE.write(reply),
+    }
+}
+
+/// Ends the server as a signal does: what was received is served first. Everything written is in the
+/// file by then, and on disk before the process ends, with SAVE and without.
+fn shut_down(context: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>) {
+    let has = |name: &str| {
+        let is_it = |arg: &[u8]| arg.eq_ignore_ascii_case(name.as_bytes());
+        args.slice(1..).iter().any(is_it)
+    };
+    let known = ["abort", "force", "nosave", "now", "save"];
+    let is_known = |arg: &[u8]| {
+        known
+            .iter()
+            .any(|name| arg.eq_ignore_ascii_case(name.as_bytes()))
+    };
+    let is_nonsense = !args.slice(1..).iter().all(is_known)
+        || (has("abort") && args.len() > 2)
+        || (has("save") && has("nosave"));
+    if is_nonsense {
+        return Refusal::SYNTAX.write(reply);
+    }
+    if has("abort") {
+        return reply.error("ERR No shutdown in progress.");
+    }
+    if has("save") && !context.shard.region().is_durable() && !has("force") {
+        return reply.error(NOWHERE);
+    }
+    context.session().close_after_reply = true;
+    context.core.wants_stop = true;
 }
 
 fn module_help(_: &mut SessionContext<'_>, _: Args<'_>, reply: &mut Reply<'_>) {

@@ -9,10 +9,12 @@
 //! (`server`).
 
 mod misfit;
+mod rewrite;
 mod rows;
 mod value;
 
 pub use misfit::Misfit;
+pub use rewrite::rewrite;
 pub use rows::SETTINGS;
 pub use value::{Field, Lens, format_bytes, parse_bytes};
 
@@ -35,8 +37,16 @@ pub struct Settings {
     pub dir: String,
     /// `direct-reads`
     pub direct_reads: bool,
+    /// `enable-debug-command`
+    pub enable_debug_command: String,
     /// `guard-timer-us`
     pub guard_timer_us: u64,
+    /// `latency-monitor-threshold`
+    pub latency_monitor_threshold_ms: u64,
+    /// `latency-tracking`
+    pub latency_tracking: bool,
+    /// `latency-tracking-info-percentiles`
+    pub latency_tracking_info_percentiles: String,
     /// `log-slack`
     pub log_slack_percent: u64,
     /// `maxclients`
@@ -63,6 +73,10 @@ pub struct Settings {
     pub save: String,
     /// `shards`; once the server runs, how many there are
     pub shards: u64,
+    /// `slowlog-log-slower-than`; the largest number there is: never
+    pub slowlog_log_slower_than_us: u64,
+    /// `slowlog-max-len`
+    pub slowlog_max_len: u64,
     /// `spin-us`
     pub spin_us: u64,
     /// `tcp-backlog`
@@ -109,17 +123,20 @@ pub enum Group {
     Resources,
     /// Data that outlives the process.
     Durability,
+    /// What is slow, and what helps to find out.
+    Monitoring,
     /// Nobody should need these.
     Expert,
 }
 
 impl Group {
     /// All, in the order of `--help`.
-    pub const ALL: [Group; 5] = [
+    pub const ALL: [Group; 6] = [
         Group::Basic,
         Group::Network,
         Group::Resources,
         Group::Durability,
+        Group::Monitoring,
         Group::Expert,
     ];
 
@@ -131,6 +148,7 @@ impl Group {
             Group::Network => "Network",
             Group::Resources => "Memory and CPUs",
             Group::Durability => "Durability",
+            Group::Monitoring => "Monitoring",
             Group::Expert => "Expert",
         }
     }
@@ -203,7 +221,11 @@ impl Default for Settings {
             databases: 0,
             dir: String::new(),
             direct_reads: false,
+            enable_debug_command: String::new(),
             guard_timer_us: 0,
+            latency_monitor_threshold_ms: 0,
+            latency_tracking: false,
+            latency_tracking_info_percentiles: String::new(),
             log_slack_percent: 0,
             maxclients: 0,
             maxmemory_bytes: 0,
@@ -217,6 +239,8 @@ impl Default for Settings {
             salvage: false,
             save: String::new(),
             shards: 0,
+            slowlog_log_slower_than_us: 0,
+            slowlog_max_len: 0,
             spin_us: 0,
             tcp_backlog: 0,
             tcp_keepalive_s: 0,

@@ -9,13 +9,18 @@ use crate::resp::Args;
 
 use super::refusal::printed;
 use super::{
-    Flags, Row, Run, client, config, connection, info, introspect, key, persistence, scan, server,
-    string, transaction, unsupported,
+    Flags, Row, Run, acl, client, config, connection, debug, info, introspect, key, latency,
+    memory, persistence, scan, server, slowlog, string, transaction, unsupported,
 };
 
 /// Every command clients can name, without subcommands.
 pub fn rows() -> impl ExactSizeIterator<Item = &'static Row> {
     ROWS.iter()
+}
+
+/// Every command and subcommand clients can name, in the order of their numbers.
+pub(super) fn tallied() -> impl Iterator<Item = &'static Row> {
+    rows().chain(SUBCOMMANDS)
 }
 
 /// The row of a request, subcommand resolved and arguments counted; else the error, in the words
@@ -214,7 +219,7 @@ impl Folded {
     }
 }
 
-/// Gathers the rows of all files.
+/// Gathers the rows of all files, without numbers.
 const fn gather<const COUNT: usize>() -> [Row; COUNT] {
     let mut rows = [Row::BLANK; COUNT];
     let mut count = 0;
@@ -245,6 +250,43 @@ const fn sort_by_name<const COUNT: usize>(mut rows: [Row; COUNT]) -> [Row; COUNT
         sorted += 1;
     }
     rows
+}
+
+/// Gathers the subcommands of all rows, and numbers them from `first` on.
+const fn gather_subcommands<const COUNT: usize>(first: usize) -> [Row; COUNT] {
+    let mut subcommands = [Row::BLANK; COUNT];
+    let mut count = 0;
+    let mut container = 0;
+    while container < ROW_COUNT {
+        let mut at = 0;
+        while at < ROWS_SORTED[container].subcommands.len() {
+            subcommands[count] = ROWS_SORTED[container].subcommands[at];
+            subcommands[count].number = as_number(first + count);
+            count += 1;
+            at += 1;
+        }
+        container += 1;
+    }
+    assert!(count == COUNT);
+    subcommands
+}
+
+/// Numbers the rows from 1 on, and gives containers their numbered subcommands.
+const fn number(mut rows: [Row; ROW_COUNT]) -> [Row; ROW_COUNT] {
+    let mut rest: &'static [Row] = SUBCOMMANDS;
+    let mut at = 0;
+    while at < ROW_COUNT {
+        rows[at].number = as_number(1 + at);
+        (rows[at].subcommands, rest) = rest.split_at(rows[at].subcommands.len());
+        at += 1;
+    }
+    rows
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "asserted: rows are few")]
+const fn as_number(index: usize) -> u16 {
+    assert!(index <= u16::MAX as usize);
+    index as u16
 }
 
 const fn is_before(left: &str, right: &str) -> bool {
@@ -320,15 +362,20 @@ const fn search_multiplier() -> u64 {
 }
 
 const SOURCES: &[&[Row]] = &[
+    acl::ROWS,
     client::ROWS,
     config::ROWS,
     connection::ROWS,
+    debug::ROWS,
     info::ROWS,
     introspect::ROWS,
     key::ROWS,
+    latency::ROWS,
+    memory::ROWS,
     persistence::ROWS,
     scan::ROWS,
     server::ROWS,
+    slowlog::ROWS,
     string::ROWS,
     transaction::ROWS,
 ];
@@ -341,8 +388,20 @@ const ROW_COUNT: usize = {
     }
     count
 };
-static ROWS: [Row; ROW_COUNT] = ROWS_SORTED;
+const SUBCOMMAND_COUNT: usize = {
+    let mut count = 0;
+    let mut row_number = 0;
+    while row_number < ROW_COUNT {
+        count += ROWS_SORTED[row_number].subcommands.len();
+        row_number += 1;
+    }
+    count
+};
 const ROWS_SORTED: [Row; ROW_COUNT] = gather();
+static ROWS: [Row; ROW_COUNT] = number(ROWS_SORTED);
+const SUBCOMMANDS: &[Row] = &gather_subcommands::<SUBCOMMAND_COUNT>(1 + ROW_COUNT);
+/// One more than the largest number of a row. No client can name row number 0.
+pub(super) const TALLIED_COUNT: usize = 1 + ROW_COUNT + SUBCOMMAND_COUNT;
 static FOLDED: [Folded; ROW_COUNT] = fold_all();
 const MULTIPLIER: u64 = search_multiplier();
 static INDEX: [u8; 1 << INDEX_BITS] = match index_under(MULTIPLIER) {

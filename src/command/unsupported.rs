@@ -255,7 +255,16 @@ pub(super) const FAMILIES: &[Family] = &[
     Family {
         title: "Users",
         reason: Reason::Ours("there is one user, 'default', whose password is requirepass"),
-        names: &["acl"],
+        names: &[
+            "acl|deluser",
+            "acl|dryrun",
+            "acl|genpass",
+            "acl|getuser",
+            "acl|load",
+            "acl|log",
+            "acl|save",
+            "acl|setuser",
+        ],
     },
     Family {
         title: "Watching others",

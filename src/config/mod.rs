@@ -155,7 +155,9 @@ fn find(name: &str) -> Option<&'static Setting> {
 /// The words after a name as one text: one word, but for addresses.
 fn text(setting: &Setting, values: &[String]) -> Result<String, String> {
     match values {
-        _ if matches!(setting.field, Field::Addresses(_)) => Ok(values.join(" ")),
+        _ if matches!(setting.field, Field::Addresses(_) | Field::Percentiles(_)) => {
+            Ok(values.join(" "))
+        }
         [value] => Ok(value.clone()),
         [] => Err("needs a value".to_owned()),
         _ => Err(format!("takes one value, not {}", values.len())),

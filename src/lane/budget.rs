@@ -53,7 +53,7 @@ impl Lane {
         let living = core
             .clients
             .iter()
-            .filter(|(_, session)| !session.is_killed);
+            .filter(|(_, session)| !session.is_killed && !session.is_no_evict);
         let largest = living.max_by_key(|(_, session)| {
             session.input_len_bytes + session.input_free_bytes + session.output_capacity_bytes
         });

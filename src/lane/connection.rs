@@ -15,6 +15,7 @@ use super::input::Input;
 use super::output::Output;
 use super::parts::Parts;
 use super::split::Split;
+use super::timing::Timing;
 use super::transaction::Transaction;
 use super::window::Window;
 use crate::command::{ClientIndex, Resume, Row};
@@ -50,8 +51,12 @@ pub(super) struct Connection {
     pub(super) unposted: VecDeque<(u16, Box<Batch>)>,
     /// Memory of its input and its output as the core's gauges know it.
     pub(super) noted_bytes: (usize, usize),
+    /// A command of it waits for the end of a pause.
+    pub(super) is_paused: bool,
     /// Batches that are out.
     pub(super) outstanding: usize,
+    /// Of the turn that runs, for its end.
+    pub(super) timing: Timing,
     /// Whether it has received or sent since the last sweep for idle ones.
     pub(super) is_active: bool,
     /// The peer closed its writing half: finish what was received, then close.
@@ -79,6 +84,16 @@ pub(super) enum Progress {
 }
 
 impl Progress {
+    /// The arguments of the command, if it is one and they are here.
+    pub(super) fn args(&self) -> Option<Args<'_>> {
+        match self {
+            Self::Long(long) => Some(long.arguments.args()),
+            Self::Split(split) => Some(split.args()),
+            Self::Fanout(fanout) => fanout.args(),
+            Self::Exec | Self::Waiting(_) => None,
+        }
+    }
+
     /// Gives the command up, with whatever it holds of the shard.
     pub(super) fn discard(self, parts: &mut Parts) {
         match self {
@@ -175,7 +190,9 @@ impl Connection {
             kept_out_since: None,
             unposted: VecDeque::new(),
             noted_bytes: (0, 0),
+            is_paused: false,
             outstanding: 0,
+            timing: Timing::default(),
             is_active: false,
             is_end_received: false,
             is_closing: false,
@@ -189,9 +206,9 @@ impl Connection {
         self.gathers.is_empty() && self.unposted.is_empty() && self.outstanding == 0
     }
 
-    /// Whether it waits for the disk and nothing else.
+    /// Whether it waits for the disk or for a time, and nothing else.
     pub(super) fn is_waiting(&self) -> bool {
-        matches!(self.progress, Some(Progress::Waiting(_)))
+        self.is_paused || matches!(self.progress, Some(Progress::Waiting(_)))
     }
 
     /// Whether `core` has yet to run a command of this connection.

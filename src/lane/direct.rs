@@ -103,7 +103,11 @@ impl Worker<'_> {
             output.split_off(before);
             return false;
         }
-        self.parts.core.stats.command_errors += u64::from(output.is_error_at(before));
+        if output.is_error_at(before) {
+            self.parts
+                .core
+                .note_error(Some(row), output.tail_from(before));
+        }
         true
     }
 }

@@ -27,7 +27,7 @@ use super::forward::Place;
 use super::parts::Parts;
 use super::turn::Worker;
 use super::{ConnectionId, Lane, Turn};
-use crate::command::{Now, Resume, Row, Run, SessionContext, Wait};
+use crate::command::{Now, Resume, Row, Run, SessionContext, UNBLOCKED, Wait};
 use crate::limits::ROUND_DELAY_US_MAX;
 use crate::resp::Span;
 
@@ -188,6 +188,14 @@ impl Worker<'_> {
             unreachable!("only rows that wait are begun as such")
         };
         let (client, now) = (self.connection.client, self.now);
+        if let Some(is_error) = self.parts.core.clients[client].unblocked.take() {
+            if is_error {
+                self.parts.core.clients[client].is_blocked = false;
+                self.write(false, |_, reply| reply.error(UNBLOCKED));
+                return None;
+            }
+            Wait::give_up(&mut waiting.resume);
+        }
         let (resume, args) = (&mut waiting.resume, waiting.arguments.args());
         let unfinished = self.write_or_set_aside(false, |parts, reply| {
             let mut context = SessionContext {
@@ -198,7 +206,12 @@ impl Worker<'_> {
             };
             run(&mut context, args, resume, reply)
         });
-        unfinished?;
+        self.parts.core.clients[client].is_blocked = unfinished.is_some();
+        if unfinished.is_none() {
+            // Nothing is out, so this costs nothing that matters; CLIENT REPLY changes the session.
+            self.refresh_session();
+            return None;
+        }
         if self.connection.is_end_received && !self.waits_for_disk(Wait::of(waiting.resume)) {
             // The peer has hung up, and time alone can pass for years.
             self.connection.discard_input();

@@ -26,10 +26,16 @@ impl Worker<'_> {
     /// What keeps a command from running now, if anything does.
     #[cold]
     pub(super) fn admit(&mut self, row: &'static Row, args: Args<'_>) -> Option<Flow> {
+        if !self.may_begin(row) {
+            return Some(Flow::Waits);
+        }
         let (core, client) = (&mut self.parts.core, self.connection.client);
         let queued = match check(row, core, &core.clients[client]) {
             Ok(()) => queue(&mut core.clients[client], row, args),
-            Err(error) => Err(error),
+            Err(error) => {
+                core.tally.count_rejected(row);
+                Err(error)
+            }
         };
         match queued {
             Ok(Queued::Not) => {}
@@ -72,6 +78,7 @@ impl Worker<'_> {
     ) -> Flow {
         let args = place.args(spans);
         running::set_command(row.name);
+        self.row = Some(row);
         match row.scope {
             Scope::Owner if owner == self.parts.core.id => {
                 self.run_here(row, place, spans, probe);

@@ -120,6 +120,16 @@ impl Fanout {
         matches!(self.goal, Goal::Plan(..))
     }
 
+    /// The arguments of the command, if it is one.
+    pub(super) fn args(&self) -> Option<Args<'_>> {
+        match &self.goal {
+            Goal::Merge(_, arguments) | Goal::Plan(_, arguments) | Goal::Room(_, arguments) => {
+                Some(arguments.args())
+            }
+            Goal::Check => None,
+        }
+    }
+
     /// Sends what is new, runs a slice of what is here, and finishes when all parts are there.
     pub(super) fn go_on(mut self: Box<Self>, worker: &mut Worker<'_>) -> Option<Turn> {
         loop {

@@ -215,7 +215,11 @@ impl Worker<'_> {
             if write(self.parts, &mut output.reply(self.protocol)) == Status::Again {
                 return Some(output.split_off(before));
             }
-            self.parts.core.stats.command_errors += u64::from(output.is_error_at(before));
+            if output.is_error_at(before) {
+                self.parts
+                    .core
+                    .note_error(self.row, output.tail_from(before));
+            }
             output.seal();
             return None;
         }
@@ -225,7 +229,10 @@ impl Worker<'_> {
         if write(self.parts, &mut gather.local().reply(self.protocol)) == Status::Again {
             return Some(gather.local().split_off(before));
         }
-        self.parts.core.stats.command_errors += u64::from(gather.local().is_error_at(before));
+        if gather.local().is_error_at(before) {
+            let reply = &gather.local().bytes[before..];
+            self.parts.core.note_error(self.row, reply);
+        }
         gather.push_local(gather.local_len_bytes() - before, is_folded);
         gather.command_count += 1;
         let is_long = gather.local_len_bytes() >= TURN_LEN_BYTES_MAX;

@@ -119,6 +119,14 @@ impl Input {
         self.start
     }
 
+    /// The last `len_bytes` that were executed; nothing if they are not here any more.
+    pub(super) fn executed(&self, len_bytes: usize) -> &[u8] {
+        match (&self.buffer, self.start.checked_sub(len_bytes)) {
+            (Some(buffer), Some(start)) => buffer.received(start, self.start),
+            _ => &[],
+        }
+    }
+
     /// Offset in the buffer of the first byte that was not parsed.
     pub(super) fn parsed(&self) -> usize {
         self.parsed

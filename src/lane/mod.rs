@@ -17,9 +17,9 @@
 //!
 //! Files: what a connection sent (`input`, `buffer`, `window`), what it is owed (`output`,
 //! `fragment`, `gather`), what it does next (`turn`, `dispatch`, `split`, `fanout`, `exec`), how it has
-//! several shards at one moment (`holding`, `gate`, `moment`), what waits for the disk (`disk`), what
-//! survives together (`transaction`), and how cores read each other's keys (`direct`) and talk
-//! (`batch`, `ring`, `links`, `serve`).
+//! several shards at one moment (`holding`, `gate`, `moment`), what waits for the disk (`disk`) or for a
+//! pause to end (`pause`), what survives together (`transaction`), whose time it was (`timing`), and how
+//! cores read each other's keys (`direct`) and talk (`batch`, `ring`, `links`, `serve`).
 
 #[cfg(all(test, not(loom)))]
 mod bank_tests;
@@ -47,6 +47,7 @@ mod links;
 mod moment;
 mod output;
 mod parts;
+mod pause;
 mod ring;
 mod serve;
 #[cfg(all(test, not(loom)))]
@@ -54,6 +55,7 @@ mod simulation;
 mod split;
 #[cfg(all(test, not(loom)))]
 mod tests;
+mod timing;
 mod transaction;
 mod turn;
 mod window;
@@ -246,6 +248,7 @@ impl Lane {
     pub fn received(&mut self, id: ConnectionId, len_bytes: usize) {
         let core = &mut self.parts.core;
         core.stats.input_bytes += len_bytes as u64;
+        core.stats.receives += 1;
         let limit_bytes = core.settings.client_query_buffer_limit_bytes;
         let Some(connection) = self.connection(id) else {
             return;
@@ -275,8 +278,18 @@ impl Lane {
         }
     }
 
-    /// Runs the connection's next turn.
+    /// Runs the connection's next turn, whose time is of no interest.
     pub fn turn(&mut self, id: ConnectionId, now: Now) -> Turn {
+        self.timed_turn(id, now, || 0)
+    }
+
+    /// Runs the connection's next turn; `elapsed_ns` tells, once and at its end, how long it took.
+    pub fn timed_turn(
+        &mut self,
+        id: ConnectionId,
+        now: Now,
+        elapsed_ns: impl FnOnce() -> u64,
+    ) -> Turn {
         let Some(mut connection) = self.take(id) else {
             return Turn::Finished;
         };
@@ -291,6 +304,8 @@ impl Lane {
         self.parts.shard.end_reads();
         self.hold_replies(&mut connection, now);
         self.catch_up_with_expiry(now);
+        self.end_turn(&mut connection, now, elapsed_ns());
+        connection.input.release(&mut self.parts.buffers);
         self.note_buffers(&mut connection);
         self.connections[id.index as usize].connection = Some(connection);
         self.take_killed();
@@ -311,7 +326,9 @@ impl Lane {
 
     /// Takes note that the first bytes of [`Lane::unsent`] were sent.
     pub fn sent(&mut self, id: ConnectionId, len_bytes: usize) {
-        self.parts.core.stats.output_bytes += len_bytes as u64;
+        let stats = &mut self.parts.core.stats;
+        stats.output_bytes += len_bytes as u64;
+        stats.sends += 1;
         let Some(mut connection) = self.take(id) else {
             return;
         };
@@ -622,5 +639,6 @@ impl Lane {
         for client in self.killed.drain(..) {
             self.ready.push(self.by_client[client]);
         }
+        self.take_woken();
     }
 }

@@ -26,6 +26,8 @@ pub(super) struct Output {
     sent: usize,
     /// Bytes that may be sent although there are marks.
     free_len_bytes: usize,
+    /// Whether what is written is dropped: all before it is in pieces.
+    is_muted: bool,
     /// What the bytes after those wait for, in order. None: everything may be sent.
     marks: VecDeque<Mark>,
 }
@@ -82,15 +84,37 @@ impl Output {
         self.tail.is_error_at(tail_len_bytes)
     }
 
+    /// What was written since the mark.
+    pub(super) fn tail_from(&self, tail_len_bytes: usize) -> &[u8] {
+        &self.tail.bytes[tail_len_bytes..]
+    }
+
     /// Takes back what was written since the mark.
     pub(super) fn split_off(&mut self, tail_len_bytes: usize) -> Fragment {
         self.tail.split_off(tail_len_bytes)
     }
 
+    /// Begins, or ends, to tell what is written from what was written before, to be dropped.
+    pub(super) fn set_muted(&mut self, is_muted: bool) {
+        if is_muted && !self.is_muted {
+            let bytes = std::mem::take(&mut self.tail.bytes);
+            self.push_bytes(bytes);
+        }
+        self.is_muted = is_muted;
+    }
+
+    /// Drops what was written since the output was muted; its large values go to `released`.
+    pub(super) fn drop_muted(&mut self, released: &mut Vec<Extern>) {
+        if self.is_muted {
+            self.tail.bytes.clear();
+            released.append(&mut self.tail.externs);
+        }
+    }
+
     /// Sets large values apart; nothing to do when no reply has any.
     #[inline]
     pub(super) fn seal(&mut self) {
-        if !self.tail.externs.is_empty() {
+        if !self.tail.externs.is_empty() && !self.is_muted {
             self.set_large_values_apart();
         }
     }

@@ -247,6 +247,7 @@ impl Batch {
             transaction: self.transaction,
         };
         let status = parts.run(call, now, &mut resume, &mut replies.reply(self.protocol));
+        parts.core.tally.count(command.row);
         if self.transaction.is_some() {
             self.member_count += parts.take_member_count();
         }
@@ -254,7 +255,10 @@ impl Batch {
         self.resume = resume;
         if status == Status::Done {
             let start = self.ends.last().copied().unwrap_or(0);
-            parts.core.stats.command_errors += u64::from(self.replies.is_error_at(start));
+            if self.replies.is_error_at(start) {
+                let reply = &self.replies.bytes[start..];
+                parts.core.note_error(Some(command.row), reply);
+            }
             self.ran += 1;
             self.ends.push(self.replies.bytes.len());
             self.element_count = std::mem::take(&mut self.resume).count;

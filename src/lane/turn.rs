@@ -21,11 +21,10 @@ use super::forward::Place;
 use super::parts::{Call, Parts};
 use super::window::{Parsed, Window};
 use crate::command::{
-    Context, Now, Resume, Row, Run, SessionContext, Status, lookup, may_run_all, request_limits,
+    Context, Muting, Now, Resume, Row, Run, SessionContext, Status, lookup, may_run_all,
+    request_limits,
 };
-use crate::limits::{
-    GATHER_COUNT_MAX, OUTPUT_PAUSE_LEN_BYTES, TURN_COMMAND_COUNT_MAX, TURN_LEN_BYTES_MAX,
-};
+use crate::limits::{GATHER_COUNT_MAX, OUTPUT_PAUSE_LEN_BYTES, TURN_LEN_BYTES_MAX};
 use crate::resp::{Args, Limits, Protocol, Span};
 use crate::running;
 use crate::shard::Probe;
@@ -40,6 +39,8 @@ pub(super) struct Worker<'a> {
     /// transaction being queued, shards that are held.
     pub(super) may_run_all: bool,
     limits: Limits,
+    /// The command that runs, as far as it is known.
+    pub(super) row: Option<&'static Row>,
     /// The transaction that the parts being begun are members of.
     pub(super) transaction: Option<u64>,
     commands_left: usize,
@@ -56,15 +57,16 @@ pub(super) enum Flow {
 impl<'a> Worker<'a> {
     /// A worker with a full budget.
     pub(super) fn new(parts: &'a mut Parts, connection: &'a mut Connection, now: Now) -> Self {
-        parts.core.look_for_data();
+        parts.core.look_around(now);
         let session = &parts.core.clients[connection.client];
         Self {
             now,
             protocol: session.protocol,
             may_run_all: may_run_all(&parts.core, session) && connection.holding.is_none(),
             limits: request_limits(&parts.core, session),
+            row: None,
             transaction: None,
-            commands_left: TURN_COMMAND_COUNT_MAX,
+            commands_left: parts.core.turn_command_count_max(),
             bytes_left: TURN_LEN_BYTES_MAX,
             parts,
             connection,
@@ -74,6 +76,10 @@ impl<'a> Worker<'a> {
     /// Runs the turn.
     pub(super) fn run(mut self) -> Turn {
         self.drain_gathers();
+        let Connection {
+            timing, progress, ..
+        } = &mut *self.connection;
+        timing.begin(progress.as_ref(), self.parts, self.now);
         self.settle_hold();
         self.connection.is_at_gate = false;
         if self.connection.holding.is_none() && self.is_kept_out() {
@@ -83,7 +89,7 @@ impl<'a> Worker<'a> {
         self.leave_holds();
         self.close_gather();
         self.drain_gathers();
-        self.connection.input.release(&mut self.parts.buffers);
+        self.drop_muted();
         let is_full = self.connection.output.unsent_len_bytes() >= OUTPUT_PAUSE_LEN_BYTES;
         if is_full && !self.connection.is_gathered() && self.connection.holding.is_none() {
             // What other cores still owe may be held back until there is room for it.
@@ -104,7 +110,13 @@ impl<'a> Worker<'a> {
                 return turn;
             }
             let turn = match self.connection.progress.take() {
-                Some(progress) => self.go_on(progress),
+                Some(progress) => {
+                    let turn = self.go_on(progress);
+                    if self.connection.progress.is_none() {
+                        self.connection.timing.finish();
+                    }
+                    turn
+                }
                 None if self.connection.exec.is_some() => self.go_on_exec(),
                 None => self.run_window(),
             };
@@ -138,6 +150,7 @@ impl<'a> Worker<'a> {
     }
 
     fn go_on(&mut self, progress: Progress) -> Option<Turn> {
+        self.row = self.parts.core.clients[self.connection.client].last_command;
         match progress {
             Progress::Long(long) => self.go_on_long(long),
             Progress::Split(split) => split.go_on(self),
@@ -178,6 +191,7 @@ impl<'a> Worker<'a> {
 
     fn run_commands(&mut self, window: &mut Window) -> Option<Turn> {
         let mut last = None;
+        let mut last_len_bytes = 0;
         let turn = loop {
             self.slide(window);
             let Some(parsed) = window.front() else {
@@ -188,8 +202,12 @@ impl<'a> Worker<'a> {
                 break Some(Turn::Waiting);
             }
             self.parts.core.stats.commands_processed += u64::from(!parsed.is_nothing());
+            if let Some(row) = row {
+                self.parts.core.tally.count(row);
+            }
             window.pass();
             last = row.or(last);
+            last_len_bytes = len_bytes;
             if self.connection.is_closing {
                 self.connection.discard_input();
                 break None;
@@ -204,6 +222,7 @@ impl<'a> Worker<'a> {
         running::set_command("");
         if let Some(row) = last {
             self.note_command(row);
+            self.connection.timing.last_len_bytes = last_len_bytes;
         }
         turn
     }
@@ -303,7 +322,11 @@ impl<'a> Worker<'a> {
             self.connection.progress = Some(Progress::Long(Box::new(long)));
             return;
         }
-        self.parts.core.stats.command_errors += u64::from(output.is_error_at(before));
+        if output.is_error_at(before) {
+            self.parts
+                .core
+                .note_error(Some(row), output.tail_from(before));
+        }
         output.seal();
     }
 
@@ -330,6 +353,7 @@ impl<'a> Worker<'a> {
         let spans = window.spans(parsed);
         let args = place.args(spans);
         let Some(row) = parsed.row else {
+            self.row = None;
             let error = lookup(args).expect_err("looked up without success before");
             self.refuse(args, &error);
             return Flow::Begun;
@@ -380,6 +404,9 @@ impl<'a> Worker<'a> {
         self.connection.is_closing |= session.close_after_reply || session.is_killed;
         self.may_run_all = may_run_all(core, session) && self.connection.holding.is_none();
         self.limits = request_limits(core, session);
+        self.connection
+            .output
+            .set_muted(session.muting != Muting::Off);
         if session.protocol != self.protocol {
             self.protocol = session.protocol;
             self.close_gather();

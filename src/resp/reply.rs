@@ -111,6 +111,14 @@ impl<'a> Reply<'a> {
         self.header(b':', i64::try_from(value).unwrap_or(i64::MAX));
     }
 
+    /// A number with a fraction: a double, or its digits as a bulk string where there are none.
+    pub fn double(&mut self, value: f64) {
+        match self.protocol {
+            Protocol::Resp2 => self.bulk(value.to_string().as_bytes()),
+            Protocol::Resp3 => self.raw(format!(",{value}\r\n").as_bytes()),
+        }
+    }
+
     /// A bulk string.
     #[inline]
     pub fn bulk(&mut self, bytes: &[u8]) {

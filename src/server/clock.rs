@@ -11,6 +11,8 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crate::command::Now;
+
 /// One core's clock.
 #[derive(Debug)]
 pub(crate) struct Clock {
@@ -19,10 +21,10 @@ pub(crate) struct Clock {
     unix_us: u64,
 }
 
-/// A moment on the monotonic clock: microseconds since the clock was made.
+/// A moment on the monotonic clock: nanoseconds since the clock was made.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub(crate) struct Moment {
-    us: u64,
+    ns: u64,
 }
 
 impl Clock {
@@ -40,27 +42,49 @@ impl Clock {
         let unix = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
-        self.unix_us = micros(unix).saturating_sub(self.moment().us);
+        self.unix_us = micros(unix).saturating_sub(self.moment().ns / NS_PER_US);
     }
 
     /// Now, monotonic.
     pub(crate) fn moment(&self) -> Moment {
         Moment {
-            us: micros(self.started.elapsed()),
+            ns: nanos(self.started.elapsed()),
         }
     }
 
     /// The wall clock at a moment, in microseconds since 1970.
     pub(crate) fn unix_us(&self, moment: Moment) -> u64 {
-        self.unix_us + moment.us
+        self.unix_us + moment.ns / NS_PER_US
+    }
+
+    /// The wall clock at a moment, for a lane.
+    pub(crate) fn now(&self, moment: Moment) -> Now {
+        Now {
+            unix_us: self.unix_us(moment),
+        }
     }
 }
 
 impl Moment {
     /// Microseconds from `earlier` to this moment.
     pub(crate) fn us_since(self, earlier: Moment) -> u64 {
-        self.us.saturating_sub(earlier.us)
+        self.ns_since(earlier) / NS_PER_US
     }
+
+    /// Nanoseconds from `earlier` to this moment.
+    pub(crate) fn ns_since(self, earlier: Moment) -> u64 {
+        self.ns.saturating_sub(earlier.ns)
+    }
+}
+
+const NS_PER_US: u64 = 1_000;
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "nanoseconds fit 64 bits for 500 years"
+)]
+fn nanos(duration: Duration) -> u64 {
+    duration.as_nanos() as u64
 }
 
 #[expect(
@@ -82,10 +106,8 @@ mod tests {
         let unix_us = micros(SystemTime::now().duration_since(UNIX_EPOCH).unwrap());
         assert!(unix_us.abs_diff(clock.unix_us(moment)) < 1_000_000);
         let later = clock.moment();
-        assert_eq!(
-            clock.unix_us(later) - clock.unix_us(moment),
-            later.us_since(moment)
-        );
+        let passed_us = clock.unix_us(later) - clock.unix_us(moment);
+        assert!(passed_us.abs_diff(later.us_since(moment)) <= 1);
         assert_eq!(moment.us_since(later), 0);
     }
 }

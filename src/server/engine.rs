@@ -24,7 +24,7 @@ use super::control::Control;
 use super::readiness::{Event, Interest, Readiness, Watched};
 use super::signal::Signal;
 use super::socket;
-use crate::command::Now;
+use crate::command::{Delay, Now};
 use crate::lane::{self, ConnectionId, Lane, Turn};
 use crate::limits::REACTOR_PASS_INTERVAL_US;
 
@@ -146,9 +146,7 @@ impl Engine {
 
     pub(super) fn now(&self) -> Now {
         let clock = self.clock.borrow();
-        Now {
-            unix_us: clock.unix_us(clock.moment()),
-        }
+        clock.now(clock.moment())
     }
 
     /// A second has passed: takes the wall clock anew, and wakes those who wait for it.
@@ -171,13 +169,13 @@ impl Engine {
 
     // ── turns ───────────────────────────────────────────────────────────────────────────────────
 
-    /// Runs one connection's turn and notes how long it took.
+    /// Runs one connection's turn.
     pub(super) fn turn(&self, id: ConnectionId) -> Turn {
-        self.timed(|lane, now| {
-            let turn = lane.turn(id, now);
-            lane.core_mut().stats.turns += 1;
-            turn
-        })
+        let clock = self.clock.borrow();
+        let started = clock.moment();
+        let now = clock.now(started);
+        let elapsed_ns = || clock.moment().ns_since(started);
+        self.lane.borrow_mut().timed_turn(id, now, elapsed_ns)
     }
 
     /// Serves other cores and takes what came back; true if anything was done.
@@ -193,7 +191,7 @@ impl Engine {
     /// Nearly always nothing is due, and then the clock is not read either.
     fn exchange_if_due(&self) -> bool {
         let is_due = self.lane.borrow_mut().must_exchange();
-        is_due && self.timed(Lane::exchange)
+        is_due && self.timed(Delay::Exchange, Lane::exchange)
     }
 
     /// After a turn: messages of other cores, wakes, doorbells.
@@ -209,7 +207,7 @@ impl Engine {
 
     /// Runs one step of background work; true if there is more.
     pub(super) fn background_step(&self) -> bool {
-        self.timed(Lane::background)
+        self.timed(Delay::Background, Lane::background)
     }
 
     /// How long until a key expires, about; none if none will.
@@ -227,20 +225,14 @@ impl Engine {
         self.pass_on();
     }
 
-    fn timed<T>(&self, run: impl FnOnce(&mut Lane, Now) -> T) -> T {
+    /// Runs something else than a turn and notes how long it took.
+    fn timed<T>(&self, event: Delay, run: impl FnOnce(&mut Lane, Now) -> T) -> T {
         let clock = self.clock.borrow();
         let started = clock.moment();
+        let now = clock.now(started);
         let mut lane = self.lane.borrow_mut();
-        let result = run(
-            &mut lane,
-            Now {
-                unix_us: clock.unix_us(started),
-            },
-        );
-        let us = clock.moment().us_since(started);
-        let stats = &mut lane.core_mut().stats;
-        stats.busy_us += us;
-        stats.turn_longest_us = stats.turn_longest_us.max(us);
+        let result = run(&mut lane, now);
+        lane.note_time(event, now, clock.moment().ns_since(started));
         result
     }
 
@@ -253,6 +245,9 @@ impl Engine {
             lane.take_ready(&mut ready);
             lane.take_doorbells(&mut rings);
             lane.take_timers(&mut self.timers.borrow_mut());
+            if std::mem::take(&mut lane.core_mut().wants_stop) {
+                self.control.stop();
+            }
         }
         self.set_timers();
         for core in rings.drain(..) {

@@ -153,7 +153,9 @@ async fn once_a_second(engine: Rc<Engine>) {
         let mut lane = engine.lane.borrow_mut();
         sampler.sample(&mut lane.core_mut().stats, now.unix_us);
         if engine.id == 0 {
-            lane.core().shared.set_process_usage(process::usage());
+            let shared = &lane.core().shared;
+            shared.set_process_usage(process::usage());
+            shared.note_used(lane.shard().region().used_bytes());
         }
     }
 }

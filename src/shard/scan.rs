@@ -88,6 +88,9 @@ impl Cursor {
     }
 }
 
+/// Buckets that a sample of times to live looks at: about a hundred keys.
+const TTL_SAMPLE_BUCKET_COUNT: u32 = 16;
+
 impl Shard {
     /// Calls `each` with keys and values from `cursor` on, after looking at no more than about
     /// `visit_slots_max` slots; returns where to go on, 0 at the end. Values whose time has come
@@ -148,6 +151,30 @@ impl Shard {
             index = self.table.next_segment(index);
         }
         None
+    }
+
+    /// How long keys that expire have left on average, by a sample of some from a random place on.
+    #[must_use]
+    pub fn average_ttl_ms(&self, random: u64, now_ms: u64) -> u64 {
+        let index = usize::try_from(random >> 32 & ((1u64 << self.table.depth()) - 1));
+        let segment = self.table.entry_at(index.expect("16 bits")).segment();
+        let start = u32::try_from(random & (u64::from(BUCKET_COUNT) - 1)).expect("11 bits");
+        let (mut count, mut sum_ms) = (0_u64, 0_u128);
+        for offset in 0..TTL_SAMPLE_BUCKET_COUNT {
+            let bucket = (start + offset) % BUCKET_COUNT;
+            for word in self.table.bucket(segment, bucket) {
+                let slot = Slot::from_word(word);
+                if slot.is_empty() {
+                    continue;
+                }
+                let expires_at_ms = self.log.record(slot.location()).expires_at_ms();
+                if let Some(left_ms) = expires_at_ms.and_then(|at_ms| at_ms.checked_sub(now_ms)) {
+                    count += 1;
+                    sum_ms += u128::from(left_ms);
+                }
+            }
+        }
+        u64::try_from(sum_ms / u128::from(count.max(1))).unwrap_or(u64::MAX)
     }
 
     /// The first live record of a bucket from a random slot on.

@@ -53,6 +53,7 @@ fn every_line_of_the_text_is_a_name_or_a_known_field() {
         "keys",
         "notes",
         "tips",
+        "differs",
     ];
     for stanza in TEXT.trim_end().split("\n\n") {
         for line in stanza.lines().skip(1) {

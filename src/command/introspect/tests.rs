@@ -25,7 +25,7 @@ fn info_of_a_container_has_its_subcommands() {
     let mut cores = Cores::new(1);
     let info = cores.run("COMMAND INFO config");
     let head = "*1\r\n*10\r\n$6\r\nconfig\r\n:-2\r\n*0\r\n:0\r\n:0\r\n:0\r\n*1\r\n+@slow\r\n*0\r\n*0\r\n\
-        *4\r\n*10\r\n$10\r\nconfig|get\r\n";
+        *5\r\n*10\r\n$10\r\nconfig|get\r\n";
     assert!(info.starts_with(head), "{info}");
     let sub = "*1\r\n*10\r\n$11\r\nclient|list\r\n:-2\r\n*4\r\n+admin\r\n+noscript\r\n+loading\r\n\
         +stale\r\n:0\r\n:0\r\n:0\r\n*4\r\n+@admin\r\n+@slow\r\n+@dangerous\r\n+@connection\r\n\
@@ -115,4 +115,25 @@ fn keys_are_found_where_the_row_says() {
     for (command, reply) in cases {
         assert_eq!(cores.run(command), reply, "{command}");
     }
+}
+
+#[test]
+fn keys_come_with_what_happens_to_them() {
+    let mut cores = Cores::new(1);
+    let one = |flags: &[&str]| {
+        let flags: String = flags.iter().map(|flag| format!("+{flag}\r\n")).collect();
+        format!(
+            "*1\r\n*2\r\n$1\r\nk\r\n*{}\r\n{flags}",
+            flags.matches('+').count()
+        )
+    };
+    let write = one(&["OW", "update"]);
+    assert_eq!(cores.run("COMMAND GETKEYSANDFLAGS SET k v"), write);
+    let swap = one(&["RW", "access", "update"]);
+    assert_eq!(cores.run("COMMAND GETKEYSANDFLAGS SET k v GET"), swap);
+    let two = "*2\r\n*2\r\n$1\r\na\r\n*2\r\n+RO\r\n+access\r\n\
+        *2\r\n$1\r\nb\r\n*2\r\n+OW\r\n+update\r\n";
+    assert_eq!(cores.run("COMMAND GETKEYSANDFLAGS COPY a b"), two);
+    let none = "-ERR The command has no key arguments\r\n";
+    assert_eq!(cores.run("COMMAND GETKEYSANDFLAGS PING x"), none);
 }

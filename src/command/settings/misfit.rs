@@ -11,16 +11,16 @@ pub enum Misfit {
     /// No number.
     NotANumber {
         /// The least there is.
-        min: u64,
+        min: i64,
         /// The most.
-        max: u64,
+        max: i64,
     },
     /// A number beyond what there is.
     OutOfRange {
         /// The least there is.
-        min: u64,
+        min: i64,
         /// The most.
-        max: u64,
+        max: i64,
     },
     /// No octal number, or one beyond what there is.
     NotOctal {
@@ -46,6 +46,10 @@ pub enum Misfit {
     NotCpus,
     /// A CPU that is named twice.
     CpuTwice(usize),
+    /// No list of numbers.
+    NotPercentiles,
+    /// A percentile beyond 0 or 100.
+    PercentileOutOfRange,
 }
 
 impl Misfit {
@@ -55,7 +59,10 @@ impl Misfit {
         match self {
             Self::NotBool => "argument must be 'yes' or 'no'".to_owned(),
             Self::NotANumber { .. } => "argument couldn't be parsed into an integer".to_owned(),
-            Self::OutOfRange { min, max } | Self::BytesOutOfRange { min, max, .. } => {
+            Self::OutOfRange { min, max } => {
+                format!("argument must be between {min} and {max} inclusive")
+            }
+            Self::BytesOutOfRange { min, max, .. } => {
                 format!("argument must be between {min} and {max} inclusive")
             }
             Self::NotOctal { max } => format!("argument must be between 0 and {max:o} inclusive"),
@@ -66,6 +73,14 @@ impl Misfit {
             }
             Self::NotAddresses => "argument must be a list of addresses".to_owned(),
             Self::NotCpus | Self::CpuTwice(_) => "argument must be a list of CPUs".to_owned(),
+            Self::NotPercentiles => {
+                "Invalid latency-tracking-info-percentiles parameters".to_owned()
+            }
+            Self::PercentileOutOfRange => {
+                "latency-tracking-info-percentiles parameters should sit \
+                                           between [0.0,100.0]"
+                    .to_owned()
+            }
         }
     }
 
@@ -91,6 +106,9 @@ impl Misfit {
             Self::NotAddresses => format!("'{text}' is not a list of addresses"),
             Self::NotCpus => format!("'{text}' is not a list of CPUs such as 0,2-5"),
             Self::CpuTwice(cpu) => format!("CPU {cpu} is named twice"),
+            Self::NotPercentiles | Self::PercentileOutOfRange => {
+                format!("'{text}' is not a list of percentiles such as 50 99.9")
+            }
         }
     }
 }

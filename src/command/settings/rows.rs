@@ -144,6 +144,17 @@ pub const SETTINGS: &[Setting] = &[
     )
     .live(),
     setting(
+        "enable-debug-command",
+        Group::Monitoring,
+        "no|yes|local",
+        "no",
+        Field::Choice {
+            lens: lens!(enable_debug_command),
+            choices: &["no", "yes", "local"],
+        },
+        "who may send DEBUG: nobody, everybody, or clients of this host",
+    ),
+    setting(
         "guard-timer-us",
         Group::Expert,
         "MICROSECONDS",
@@ -155,6 +166,37 @@ pub const SETTINGS: &[Setting] = &[
         },
         "while there is work, look this often whether an executor sleeps on it; 0 never",
     ),
+    setting(
+        "latency-monitor-threshold",
+        Group::Monitoring,
+        "MILLISECONDS",
+        "0",
+        Field::Number {
+            lens: lens!(latency_monitor_threshold_ms),
+            min: 0,
+            max: i64::MAX as u64,
+        },
+        "note for LATENCY what takes so long or longer; 0 nothing",
+    )
+    .live(),
+    setting(
+        "latency-tracking",
+        Group::Monitoring,
+        "yes|no",
+        "yes",
+        Field::Bool(lens!(latency_tracking)),
+        "keep a histogram of each command's latencies",
+    )
+    .live(),
+    setting(
+        "latency-tracking-info-percentiles",
+        Group::Monitoring,
+        "PERCENTILE...",
+        "50 99 99.9",
+        Field::Percentiles(lens!(latency_tracking_info_percentiles)),
+        "percentiles of them that INFO latencystats shows",
+    )
+    .live(),
     setting(
         "log-slack",
         Group::Resources,
@@ -313,6 +355,28 @@ pub const SETTINGS: &[Setting] = &[
         "shards, each with a pinned thread; 0 is the default",
     )
     .meaning("one per CPU"),
+    setting(
+        "slowlog-log-slower-than",
+        Group::Monitoring,
+        "MICROSECONDS",
+        "10000",
+        Field::NumberOrNever(lens!(slowlog_log_slower_than_us)),
+        "note in SLOWLOG what takes longer; below 1000 no pipelines are timed as one; -1 nothing",
+    )
+    .live(),
+    setting(
+        "slowlog-max-len",
+        Group::Monitoring,
+        "COUNT",
+        "128",
+        Field::Number {
+            lens: lens!(slowlog_max_len),
+            min: 0,
+            max: i64::MAX as u64,
+        },
+        "entries that SLOWLOG keeps",
+    )
+    .live(),
     setting(
         "spin-us",
         Group::Expert,

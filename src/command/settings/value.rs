@@ -37,6 +37,8 @@ pub enum Field {
         /// The most.
         max: u64,
     },
+    /// A number from 0 on, or `-1` for one that nothing reaches.
+    NumberOrNever(Lens<u64>),
     /// A number in octal.
     Octal {
         /// Where it lives.
@@ -59,6 +61,8 @@ pub enum Field {
     Text(Lens<String>),
     /// Addresses between spaces, at least one.
     Addresses(Lens<Vec<String>>),
+    /// Numbers from 0 to 100 between spaces, or none.
+    Percentiles(Lens<String>),
     /// CPUs as `0,2-5`, in the order given, each once; or none.
     Cpus(Lens<Vec<usize>>),
     /// One of some words.
@@ -78,6 +82,7 @@ impl Field {
             Self::Number { lens, min, max } => {
                 *(lens.write)(settings) = parse_number(text, min, max)?;
             }
+            Self::NumberOrNever(lens) => *(lens.write)(settings) = parse_number_or_never(text)?,
             Self::Octal { lens, max } => *(lens.write)(settings) = parse_octal(text, max)?,
             Self::Bytes {
                 lens,
@@ -94,6 +99,7 @@ impl Field {
             }
             Self::Text(lens) => text.clone_into((lens.write)(settings)),
             Self::Addresses(lens) => *(lens.write)(settings) = parse_addresses(text)?,
+            Self::Percentiles(lens) => *(lens.write)(settings) = parse_percentiles(text)?,
             Self::Cpus(lens) => *(lens.write)(settings) = parse_cpus(text)?,
             Self::Choice { lens, choices } => {
                 let choice = choices
@@ -114,7 +120,10 @@ impl Field {
                 (lens.read)(settings).to_string()
             }
             Self::Octal { lens, .. } => format!("{:o}", (lens.read)(settings)),
-            Self::Text(lens) | Self::Choice { lens, .. } => (lens.read)(settings).clone(),
+            Self::NumberOrNever(lens) => (lens.read)(settings).cast_signed().to_string(),
+            Self::Text(lens) | Self::Choice { lens, .. } | Self::Percentiles(lens) => {
+                (lens.read)(settings).clone()
+            }
             Self::Addresses(lens) => (lens.read)(settings).join(" "),
             Self::Cpus(lens) => {
                 let cpus = (lens.read)(settings).iter().map(ToString::to_string);
@@ -128,6 +137,7 @@ impl Field {
         match self {
             Self::Bytes { lens, .. } => format_size(*(lens.read)(settings)),
             Self::Addresses(_) => self.get(settings),
+            Self::Percentiles(lens) if !(lens.read)(settings).is_empty() => self.get(settings),
             _ => quoted(&self.get(settings)),
         }
     }
@@ -142,11 +152,32 @@ fn parse_bool(text: &str) -> Result<bool, Misfit> {
 }
 
 fn parse_number(text: &str, min: u64, max: u64) -> Result<u64, Misfit> {
+    let number = parse_signed(text, min.cast_signed(), max.cast_signed())?;
+    Ok(number.cast_unsigned())
+}
+
+/// `-1` becomes the largest number there is.
+fn parse_number_or_never(text: &str) -> Result<u64, Misfit> {
+    Ok(parse_signed(text, -1, i64::MAX)?.cast_unsigned())
+}
+
+fn parse_signed(text: &str, min: i64, max: i64) -> Result<i64, Misfit> {
     let number = parse_i64(text.as_bytes()).ok_or(Misfit::NotANumber { min, max })?;
-    let number = u64::try_from(number)
-        .ok()
-        .filter(|number| (min..=max).contains(number));
-    number.ok_or(Misfit::OutOfRange { min, max })
+    if !(min..=max).contains(&number) {
+        return Err(Misfit::OutOfRange { min, max });
+    }
+    Ok(number)
+}
+
+fn parse_percentiles(text: &str) -> Result<String, Misfit> {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    for word in &words {
+        let percentile: f64 = word.parse().map_err(|_| Misfit::NotPercentiles)?;
+        if !(0.0..=100.0).contains(&percentile) {
+            return Err(Misfit::PercentileOutOfRange);
+        }
+    }
+    Ok(words.join(" "))
 }
 
 fn parse_octal(text: &str, max: u64) -> Result<u64, Misfit> {
