@@ -8,7 +8,7 @@ use crate::resp::{Args, Reply};
 use super::connection::DEFAULT_USER;
 use super::docs::{self, CATEGORIES};
 use super::table::tallied;
-use super::{Flags, Row, Run, SessionContext, reply_help};
+use super::{Flags, Row, Run, SessionContext, reply_help, subcommand_arity};
 
 pub(super) const ROWS: &[Row] = &[Row {
     name: "acl",
@@ -73,8 +73,7 @@ fn categories(_: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>)
     let wanted = args.get(2);
     let is_wanted = |name: &str| name.as_bytes().eq_ignore_ascii_case(wanted);
     if args.len() > 3 {
-        return reply
-            .error("ERR unknown subcommand or wrong number of arguments for 'CAT'. Try ACL HELP.");
+        return reply.error_bytes(&subcommand_arity(args));
     }
     if !CATEGORIES.iter().any(|name| is_wanted(name)) {
         return reply.error_bytes(&[b"ERR Unknown category '", wanted, b"'"].concat());

@@ -284,9 +284,6 @@ impl Core {
         ns: u64,
         excerpt: impl FnOnce() -> Excerpt,
     ) {
-        if row.flags.contains(Flags::BLOCKING) {
-            return;
-        }
         let is_fast = row.flags.contains(Flags::FAST);
         let event = if is_fast {
             Delay::FastCommand

@@ -452,6 +452,19 @@ pub fn request_limits(core: &Core, session: &Session) -> Limits {
     }
 }
 
+/// The error of a subcommand whose number of arguments its row cannot judge.
+fn subcommand_arity(args: Args<'_>) -> Vec<u8> {
+    let container = args.get(0).to_ascii_uppercase();
+    [
+        b"ERR unknown subcommand or wrong number of arguments for '",
+        args.get(1),
+        b"'. Try ",
+        &container,
+        b" HELP.",
+    ]
+    .concat()
+}
+
 /// The reply of a container's HELP.
 fn reply_help(reply: &mut Reply<'_>, container: &str, lines: &[&str]) {
     reply.array(lines.len() + 3);

@@ -15,7 +15,7 @@ use crate::resp::{Args, Protocol, Reply};
 
 use super::{
     Context, Flags, Merge, Part, Row, Run, Scope, Session, SessionContext, Status, number,
-    reply_help,
+    reply_help, subcommand_arity,
 };
 
 pub(super) const ROWS: &[Row] = &[Row {
@@ -203,17 +203,14 @@ fn merge_entries(
     parts: &[Part<'_>],
     reply: &mut Reply<'_>,
 ) {
-    let wanted =
-        match args.len() {
-            2 => Some(LISTED_COUNT),
-            3 => match number::parse_i64(args.get(2)) {
-                Some(-1) => Some(u64::MAX),
-                count => count.and_then(|count| u64::try_from(count).ok()),
-            },
-            _ => return reply.error(
-                "ERR unknown subcommand or wrong number of arguments for 'get'. Try SLOWLOG HELP.",
-            ),
-        };
+    let wanted = match args.len() {
+        2 => Some(LISTED_COUNT),
+        3 => match number::parse_i64(args.get(2)) {
+            Some(-1) => Some(u64::MAX),
+            count => count.and_then(|count| u64::try_from(count).ok()),
+        },
+        _ => return reply.error_bytes(&subcommand_arity(args)),
+    };
     let Some(wanted) = wanted else {
         return reply.error("ERR count should be greater than or equal to -1");
     };

@@ -9,7 +9,7 @@ use super::Lane;
 use super::connection::{Connection, Progress};
 use super::parts::Parts;
 use crate::command::tally::Spent;
-use crate::command::{ClientIndex, Delay, Excerpt, Now, Row};
+use crate::command::{ClientIndex, Delay, Excerpt, Flags, Now, Row};
 
 /// A command that was not done at the end of a turn.
 pub(super) struct Open {
@@ -121,6 +121,10 @@ impl Lane {
 fn note_done(parts: &mut Parts, open: Open, client: ClientIndex, now: Now, end_us: u64) {
     let core = &mut parts.core;
     let ns = open.elapsed_ns(end_us);
+    if open.row.flags.contains(Flags::BLOCKING) {
+        // It waited because it was asked to.
+        return;
+    }
     if core.settings.latency_tracking {
         core.tally.sample(open.row, ns);
     }

@@ -4,6 +4,7 @@
 
 use crate::command::{
     ClientIndex, Context, Flags, Muting, Pause, Resume, Session, SessionContext, Status, number,
+    subcommand_arity,
 };
 use crate::resp::{Args, Reply};
 
@@ -23,9 +24,7 @@ pub(super) fn pause(context: &mut Context<'_>, args: Args<'_>, reply: &mut Reply
             return Status::Done;
         }
         _ => {
-            reply.error(
-                "ERR unknown subcommand or wrong number of arguments for 'pause'. Try CLIENT HELP.",
-            );
+            reply.error_bytes(&subcommand_arity(args));
             return Status::Done;
         }
     };
@@ -92,9 +91,7 @@ pub(super) fn unblock(context: &mut Context<'_>, args: Args<'_>, reply: &mut Rep
         4 if args.get(3).eq_ignore_ascii_case(b"error") => Some(true),
         4 => None,
         _ => {
-            reply.error(
-                "ERR unknown subcommand or wrong number of arguments for 'unblock'. Try CLIENT HELP.",
-            );
+            reply.error_bytes(&subcommand_arity(args));
             return Status::Done;
         }
     };
