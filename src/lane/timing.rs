@@ -97,7 +97,8 @@ impl Lane {
             keeps_latencies,
         });
         let end_us = now.unix_us + ns / NS_PER_US;
-        let is_plain = open.is_none() && begun.is_none();
+        // Without a command it only took replies of other cores.
+        let is_plain = open.is_none() && begun.is_none() && count > 0;
         match open {
             Some(open) if !is_done => timing.open = Some(open),
             Some(open) => note_done(parts, open, connection.client, now, end_us),

@@ -88,8 +88,8 @@ impl Cursor {
     }
 }
 
-/// Buckets that a sample of times to live looks at: about a hundred keys.
-const TTL_SAMPLE_BUCKET_COUNT: u32 = 16;
+/// Keys that a sample of times to live looks at, or those of one segment if they are fewer.
+const TTL_SAMPLE_COUNT: usize = 256;
 
 impl Shard {
     /// Calls `each` with keys and values from `cursor` on, after looking at no more than about
@@ -159,14 +159,18 @@ impl Shard {
         let index = usize::try_from(random >> 32 & ((1u64 << self.table.depth()) - 1));
         let segment = self.table.entry_at(index.expect("16 bits")).segment();
         let start = u32::try_from(random & (u64::from(BUCKET_COUNT) - 1)).expect("11 bits");
-        let (mut count, mut sum_ms) = (0_u64, 0_u128);
-        for offset in 0..TTL_SAMPLE_BUCKET_COUNT {
+        let (mut seen_count, mut count, mut sum_ms) = (0_usize, 0_u64, 0_u128);
+        for offset in 0..BUCKET_COUNT {
+            if seen_count >= TTL_SAMPLE_COUNT {
+                break;
+            }
             let bucket = (start + offset) % BUCKET_COUNT;
             for word in self.table.bucket(segment, bucket) {
                 let slot = Slot::from_word(word);
                 if slot.is_empty() {
                     continue;
                 }
+                seen_count += 1;
                 let expires_at_ms = self.log.record(slot.location()).expires_at_ms();
                 if let Some(left_ms) = expires_at_ms.and_then(|at_ms| at_ms.checked_sub(now_ms)) {
                     count += 1;

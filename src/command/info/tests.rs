@@ -131,3 +131,16 @@ fn in_resp3_info_is_verbatim_text() {
     cores.run("HELLO 3");
     assert_eq!(cores.run("INFO keyspace"), "=16\r\ntxt:# Keyspace\r\n\r\n");
 }
+
+#[test]
+fn the_average_time_to_live_is_of_the_keys_that_expire() {
+    let mut cores = Cores::new(1);
+    cores.run("SET a x PX 100000");
+    cores.run("SET b x PX 300000");
+    cores.run("SET c x");
+    let text = info(&mut cores, "INFO keyspace");
+    assert_eq!(
+        text,
+        "# Keyspace\r\ndb0:keys=3,expires=2,avg_ttl=200000\r\n"
+    );
+}
