@@ -176,6 +176,7 @@ impl Worker<'_> {
             return self.run_impatiently(row, place.args(spans));
         }
         self.parts.core.stats.commands_processed += 1;
+        self.parts.core.tally.count(row);
         let args = place.args(spans);
         let (owner, hash) = self.route_of(row, args);
         self.dispatch(row, owner, Probe::of(hash), place, spans)
