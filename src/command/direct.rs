@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use crate::hash::KeyHash;
 use crate::resp::{Args, Extern, Reply};
-use crate::shard::{Key, Pinned, Probe, Reader, Value};
+use crate::shard::{Key, Probe, Reader, Value};
 
 use super::{Context, Now, Status};
 
@@ -39,7 +39,7 @@ pub(super) trait Lookup {
     fn now(&self) -> Now;
 
     /// Replies `range` of the large value in `run`, which stays there until it is sent.
-    fn reply_large(&mut self, run: u32, range: Range<usize>, reply: &mut Reply<'_>) -> Pinned;
+    fn reply_large(&mut self, run: u32, range: Range<usize>, reply: &mut Reply<'_>);
 }
 
 /// What a command that runs on another core's table is given.
@@ -73,6 +73,11 @@ impl<'a> Direct<'a> {
     #[must_use]
     pub fn is_sure(&self) -> bool {
         self.is_sure
+    }
+
+    /// Leaves the answer to the owner.
+    pub(super) fn leave_to_owner(&mut self) {
+        self.is_sure = false;
     }
 
     /// Lookups that found a key, and those that found none.
@@ -127,7 +132,7 @@ impl Lookup for Direct<'_> {
         self.now
     }
 
-    fn reply_large(&mut self, _: u32, _: Range<usize>, _: &mut Reply<'_>) -> Pinned {
+    fn reply_large(&mut self, _: u32, _: Range<usize>, _: &mut Reply<'_>) {
         unreachable!("a reader is unsure of large values")
     }
 }
@@ -170,7 +175,7 @@ impl Lookup for Context<'_> {
     }
 
     #[cold]
-    fn reply_large(&mut self, run: u32, range: Range<usize>, reply: &mut Reply<'_>) -> Pinned {
+    fn reply_large(&mut self, run: u32, range: Range<usize>, reply: &mut Reply<'_>) {
         let pinned = self.shard.pin(run);
         reply.bulk_extern(Extern {
             at: 0,
@@ -179,7 +184,6 @@ impl Lookup for Context<'_> {
             offset: pinned.offset + range.start as u64,
             len_bytes: range.len(),
         });
-        pinned
     }
 }
 

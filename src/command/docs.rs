@@ -7,8 +7,8 @@
 //!   differs: ...                                           from Redis, for docs/COMMANDS.md
 //! ```
 //!
-//! An argument is `name:type@TOKEN(arguments within)`. Before it, `?` says that it may be left out
-//! and `*` that it may be repeated. Without a type it is a bare token if it has one, else a key.
+//! An argument is `name:type@TOKEN(arguments within)`. Before it, `?` says that it may be left out,
+//! `*` that it may be repeated and `+` that its token is then, too. Without a type it is a bare token if it has one, else a key.
 //!
 //! The text is read when a client asks; nothing of it is needed to run a command.
 
@@ -150,16 +150,18 @@ impl Argument {
             Some((head, token)) => (head, Some(token)),
             None => (head, None),
         };
-        let name = head.trim_start_matches(['?', '*']);
+        let name = head.trim_start_matches(['?', '*', '+']);
         let marks = &head[..head.len() - name.len()];
         let (name, kind) = match (name.rsplit_once(':'), token) {
             (Some((name, kind)), _) => (name, kind),
             (None, Some(_)) => (name, "pure-token"),
             (None, None) => (name, "key"),
         };
-        let flags = marks
-            .chars()
-            .map(|mark| if mark == '?' { "optional" } else { "multiple" });
+        let flags = marks.chars().map(|mark| match mark {
+            '?' => "optional",
+            '*' => "multiple",
+            _ => "multiple_token",
+        });
         Self {
             name,
             kind,
@@ -247,7 +249,12 @@ pub(super) const CATEGORIES: &[&str] = &[
     "keyspace",
     "read",
     "write",
+    "set",
+    "sortedset",
+    "list",
     "string",
+    "bitmap",
+    "hyperloglog",
     "admin",
     "fast",
     "slow",

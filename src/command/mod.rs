@@ -22,6 +22,7 @@ use crate::resp::{Args, Limits, Reply};
 
 mod acl;
 mod ahead;
+mod bits;
 mod client;
 #[cfg(test)]
 mod compat;
@@ -36,6 +37,8 @@ mod document;
 mod glob;
 #[cfg(test)]
 mod harness;
+mod held;
+
 mod info;
 mod introspect;
 mod key;

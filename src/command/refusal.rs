@@ -41,6 +41,16 @@ impl Refusal {
     pub(super) const TIMEOUT_NOT_AN_INTEGER: Self =
         Self::new("ERR timeout is not an integer or out of range");
     pub(super) const TIMEOUT_NEGATIVE: Self = Self::new("ERR timeout is negative");
+    pub(super) const BIT_OFFSET: Self =
+        Self::new("ERR bit offset is not an integer or out of range");
+    pub(super) const NOT_A_BIT: Self = Self::new("ERR bit is not an integer or out of range");
+    pub(super) const NO_SUCH_BIT: Self = Self::new("ERR The bit argument must be 1 or 0.");
+    pub(super) const BITFIELD_TYPE: Self = Self::new(
+        "ERR Invalid bitfield type. Use something like i16 u8. Note that u64 is not supported but i64 is.",
+    );
+    pub(super) const OVERFLOW_KIND: Self = Self::new("ERR Invalid OVERFLOW type specified");
+    pub(super) const BITFIELD_READ_ONLY: Self =
+        Self::new("ERR BITFIELD_RO only supports the GET subcommand");
     pub(super) const INVALID_CURSOR: Self = Self::new("ERR invalid cursor");
 
     const fn new(text: &'static str) -> Self {

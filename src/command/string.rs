@@ -23,6 +23,8 @@ use super::refusal::{Refusal, answer};
 use super::{Context, Flags, Keys, Merge, Row, Run, Scope, Status};
 use options::{Condition, Expiry, Options};
 
+pub(super) use range::value_len_bytes_max;
+
 /// A function that runs a command on a shard.
 pub(super) type ShardRun = fn(&mut Context<'_>, Args<'_>, &mut Reply<'_>) -> Status;
 

@@ -9,7 +9,7 @@ use crate::resp::Args;
 
 use super::refusal::printed;
 use super::{
-    Flags, Row, Run, acl, client, config, connection, debug, info, introspect, key, latency,
+    Flags, Row, Run, acl, bits, client, config, connection, debug, info, introspect, key, latency,
     memory, persistence, scan, server, slowlog, string, transaction, unsupported,
 };
 
@@ -363,6 +363,7 @@ const fn search_multiplier() -> u64 {
 
 const SOURCES: &[&[Row]] = &[
     acl::ROWS,
+    bits::ROWS,
     client::ROWS,
     config::ROWS,
     connection::ROWS,

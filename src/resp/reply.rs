@@ -159,6 +159,20 @@ impl<'a> Reply<'a> {
         self.out.extend_from_slice(b"\r\n");
     }
 
+    /// Keeps a large value pinned for as long as the reply is unfinished: whoever gives the reply up
+    /// unpins it, and [`Self::truncate`] forgets it. Nothing is written.
+    pub fn hold(&mut self, value: Extern) {
+        self.externs.push(Extern {
+            at: self.out.len(),
+            ..value
+        });
+    }
+
+    /// What was written since there were `len_bytes` of output.
+    pub fn written_since(&self, len_bytes: usize) -> &[u8] {
+        &self.out[len_bytes..]
+    }
+
     /// No value.
     #[inline]
     pub fn null(&mut self) {
@@ -221,7 +235,8 @@ impl<'a> Reply<'a> {
         self.out.len()
     }
 
-    /// Takes back everything after `len_bytes` of output, to reply something else.
+    /// Takes back everything after `len_bytes` of output, and what is held there, to reply something
+    /// else.
     pub fn truncate(&mut self, len_bytes: usize) {
         self.out.truncate(len_bytes);
         self.externs.retain(|value| value.at < len_bytes);

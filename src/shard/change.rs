@@ -7,17 +7,18 @@
 use super::durable::tombstone_of;
 use super::{Attributes, Key, OutOfMemory, Place, Purpose, Shape, Shard, Space};
 
-/// A change of one key's value: bytes that go to an offset, zeros before them if it was shorter.
+/// A change of one key's value: bytes that go to offsets, zeros before them if it was shorter.
 struct Patch<'a> {
-    offset_bytes: usize,
-    bytes: &'a [u8],
+    pieces: &'a [(usize, &'a [u8])],
     /// Of the value after the change.
     len_bytes: usize,
 }
 
 impl Patch<'_> {
     fn write(&self, value: &mut [u8]) {
-        value[self.offset_bytes..][..self.bytes.len()].copy_from_slice(self.bytes);
+        for (offset_bytes, bytes) in self.pieces {
+            value[*offset_bytes..][..bytes.len()].copy_from_slice(bytes);
+        }
     }
 }
 
@@ -38,16 +39,14 @@ impl Shard {
             key,
             place,
             &Patch {
-                offset_bytes,
-                bytes: tail,
+                pieces: &[(offset_bytes, tail)],
                 len_bytes,
             },
             now_ms,
         )
     }
 
-    /// Overwrites a part of a value, which is lengthened by zeros as needed, or makes it; returns
-    /// its length. The expiry stays. The caller has checked that the new length is allowed.
+    /// Overwrites a part of a value: [`Self::write_ranges`] with one piece.
     ///
     /// # Errors
     /// If there is no memory for it; the value is then as it was.
@@ -58,17 +57,32 @@ impl Shard {
         bytes: &[u8],
         now_ms: u64,
     ) -> Result<u64, OutOfMemory> {
-        let end = offset_bytes + bytes.len();
+        self.write_ranges(key, &[(offset_bytes, bytes)], now_ms)
+    }
+
+    /// Overwrites parts of a value by pieces, each with its offset. The value is lengthened by zeros
+    /// as needed, or made; returns its length. The expiry stays. All pieces are seen at once, or, if
+    /// it cannot be, none. The caller has checked that the new length is allowed.
+    ///
+    /// # Errors
+    /// If there is no memory for it; the value is then as it was.
+    pub fn write_ranges(
+        &mut self,
+        key: Key<'_>,
+        pieces: &[(usize, &[u8])],
+        now_ms: u64,
+    ) -> Result<u64, OutOfMemory> {
+        let ends = pieces.iter().map(|(offset, bytes)| offset + bytes.len());
+        let end = ends.max().unwrap_or(0);
+        let made = Patch {
+            pieces,
+            len_bytes: end,
+        };
         let place = match self.find_place(key, now_ms) {
             Some(place) => place,
             None if end >= self.large_len_bytes_min => {
                 let run = self.with_room(|shard| shard.large.create(end))?;
-                Patch {
-                    offset_bytes,
-                    bytes,
-                    len_bytes: end,
-                }
-                .write(self.large.bytes_mut(run));
+                made.write(self.large.bytes_mut(run));
                 let attributes = Attributes {
                     is_raw: true,
                     ..Attributes::default()
@@ -77,7 +91,7 @@ impl Shard {
             }
             None => {
                 let mut value = vec![0; end];
-                value[offset_bytes..].copy_from_slice(bytes);
+                made.write(&mut value);
                 let attributes = Attributes {
                     is_raw: true,
                     ..Attributes::default()
@@ -87,16 +101,7 @@ impl Shard {
             }
         };
         let len_bytes = self.value_len_bytes(place).max(end);
-        self.patch(
-            key,
-            place,
-            &Patch {
-                offset_bytes,
-                bytes,
-                len_bytes,
-            },
-            now_ms,
-        )
+        self.patch(key, place, &Patch { pieces, len_bytes }, now_ms)
     }
 
     /// Moves a value with its expiry to another key of this shard, replacing what that had; false

@@ -126,6 +126,8 @@ enum State {
     /// The number can be given to another run.
     Free,
     Live,
+    /// No value yet, and pinned by whoever fills it.
+    Draft,
     /// Given up, and pinned.
     Condemned,
     /// Given up; in limbo.
@@ -485,7 +487,35 @@ impl Large {
         }
     }
 
-    /// Ends one pin; the last pin of a run that was given up yields its address space.
+    /// Makes a fresh run a draft, with its one pin.
+    pub(super) fn draft(&mut self, number: u32) -> Pinned {
+        let pinned = self.pin(number);
+        self.runs[number as usize].state = State::Draft;
+        pinned
+    }
+
+    /// The bytes of a draft, which nobody else looks at.
+    pub(super) fn draft_mut(&mut self, number: u32) -> &mut [u8] {
+        let run = &self.runs[number as usize];
+        assert!(run.state == State::Draft);
+        // SAFETY: as in `bytes`; the only pin is of the command that fills it.
+        unsafe { std::slice::from_raw_parts_mut(self.region.address(run.offset), len_of(run)) }
+    }
+
+    /// Ends a draft's pin; what is in it is final.
+    pub(super) fn undraft(&mut self, number: u32) {
+        let generation = self.generation;
+        let run = &mut self.runs[number as usize];
+        assert!(run.state == State::Draft && run.pin_count == 1);
+        *run = Run {
+            state: State::Live,
+            pin_count: 0,
+            generation,
+            ..*run
+        };
+    }
+
+    /// Ends one pin; the last pin of a draft or of a run that was given up yields its address space.
     pub(super) fn unpin(&mut self, number: u32) -> Option<Extent> {
         let run = &mut self.runs[number as usize];
         assert!(
@@ -493,7 +523,8 @@ impl Large {
             "a run is unpinned as often as it was pinned"
         );
         run.pin_count -= 1;
-        (run.state == State::Condemned && run.pin_count == 0).then(|| self.retire(number))
+        let is_over = matches!(run.state, State::Condemned | State::Draft) && run.pin_count == 0;
+        is_over.then(|| self.retire(number))
     }
 
     /// Makes every run garbage, to be found by [`sweep`](Self::sweep).

@@ -28,6 +28,7 @@ use crate::region::{Region, RegionOptions};
 mod ahead;
 mod change;
 mod compact;
+mod draft;
 mod durable;
 mod evict;
 mod expiry;

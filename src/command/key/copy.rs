@@ -1,9 +1,8 @@
 //! COPY within one shard.
 //!
 //! A value of the log is copied in one call. A large one is pinned and copied in slices, so that
-//! the copy is of the value as it was when it began. Between the slices, the pin hangs on an
-//! unfinished reply of the source's bytes: whoever gives the command up takes back what its reply
-//! has pinned, and the last slice takes that reply back and writes the true one.
+//! the copy is of the value as it was when it began. Between the slices, the pin hangs on the
+//! unfinished reply ([`held`](crate::command::held)).
 //!
 //! ```text
 //!   Resume::cursor   │ has expiry │ is raw │ run + 1, 32 bits │     0: nothing begun
@@ -12,12 +11,13 @@
 //! ```
 
 use crate::command::direct::Lookup;
+use crate::command::held::{hold, let_go};
 use crate::command::number::parse_i64;
 use crate::command::plan::transfer::store_pinned;
 use crate::command::refusal::Refusal;
 use crate::command::string::routed_key;
 use crate::command::{Context, Resume, Status};
-use crate::resp::{Args, DIGITS_MAX, Reply, format_integer};
+use crate::resp::{Args, Reply};
 use crate::shard::{Attributes, Pinned, Value};
 
 const RUN_MASK: u64 = (1 << 32) - 1;
@@ -62,8 +62,8 @@ fn copy_within(
         is_raw,
     };
     if let Some(run) = large {
-        let all = 0..bytes.len();
-        let pinned = context.reply_large(run, all, reply);
+        let pinned = context.shard.pin(run);
+        hold(pinned, context.core.id, reply);
         *context.resume = pack(pinned, attributes);
         return copy_large(context, args, reply);
     }
@@ -94,17 +94,9 @@ fn copy_large(
     if stored == Ok(false) {
         return Ok(None);
     }
-    reply.truncate(reply.len_bytes() - unfinished_len_bytes(pinned.len_bytes));
-    context.shard.unpin(pinned.run);
+    let_go(context.shard, pinned.run, reply);
     stored?;
     Ok(Some(!is_taken))
-}
-
-/// Bytes that a bulk string of `len_bytes` has apart from its own.
-fn unfinished_len_bytes(len_bytes: usize) -> usize {
-    let len_bytes = i64::try_from(len_bytes).expect("no value is that long");
-    let line_ends = 2 * b"\r\n".len();
-    b"$".len() + format_integer(len_bytes, &mut [0; DIGITS_MAX]).len() + line_ends
 }
 
 fn pack(pinned: Pinned, attributes: Attributes) -> Resume {

@@ -79,14 +79,18 @@ fn overwrite(
 
 /// Refuses a value that no client could send whole.
 fn check_len(context: &Context<'_>, head_bytes: usize, tail_bytes: usize) -> Result<(), Refusal> {
-    let setting_bytes = context.core.settings.proto_max_bulk_len_bytes;
-    let max_bytes = usize::try_from(setting_bytes).map_or(BULK_LEN_BYTES_MAX, |setting_bytes| {
-        setting_bytes.min(BULK_LEN_BYTES_MAX)
-    });
     match head_bytes.checked_add(tail_bytes) {
-        Some(len_bytes) if len_bytes <= max_bytes => Ok(()),
+        Some(len_bytes) if len_bytes <= value_len_bytes_max(context) => Ok(()),
         _ => Err(Refusal::TOO_LONG),
     }
+}
+
+/// Length of the longest value that a client could send whole.
+pub(in crate::command) fn value_len_bytes_max(context: &Context<'_>) -> usize {
+    let setting_bytes = context.core.settings.proto_max_bulk_len_bytes;
+    usize::try_from(setting_bytes).map_or(BULK_LEN_BYTES_MAX, |setting_bytes| {
+        setting_bytes.min(BULK_LEN_BYTES_MAX)
+    })
 }
 
 pub(super) fn getrange(lookup: &mut impl Lookup, args: Args<'_>, reply: &mut Reply<'_>) -> Status {
