@@ -42,6 +42,11 @@ pub const EXACT_BELOW_US: u64 = 1_000;
 /// Samples that LATENCY keeps of an event, as Redis.
 pub const LATENCY_SAMPLE_COUNT_MAX: usize = 160;
 
+// ── commands ────────────────────────────────────────────────────────────────────────────────────
+
+/// Bytes of a HyperLogLog from which it is dense, as Redis's `hll-sparse-max-bytes` by default.
+pub const HLL_SPARSE_LEN_BYTES_MAX: usize = 3000;
+
 // ── region, log, table ──────────────────────────────────────────────────────────────────────────
 
 /// Bytes of the pages that the kernel maps: what a large value is committed in.

@@ -37,7 +37,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "command",
         &[
-            "resp", "shard", "region", "metrics", "hash", "atomic", "limits",
+            "resp", "rdb", "shard", "region", "metrics", "hash", "atomic", "limits",
         ],
     ),
     (

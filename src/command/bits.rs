@@ -6,6 +6,7 @@
 //! Not here: counting and searching (`range`), BITFIELD (`field`), BITOP (`operation`).
 
 mod field;
+mod operation;
 mod range;
 #[cfg(test)]
 mod tests;
@@ -18,7 +19,7 @@ use super::direct::{Lookup, reading};
 use super::number::parse_i64;
 use super::refusal::{Refusal, answer};
 use super::string::{READ, READ_FAST, STORE, on_owner, routed_key, value_len_bytes_max};
-use super::{Context, Row, Status};
+use super::{Context, Keys, Row, Run, Scope, Status, gather};
 
 /// The commands on bits.
 pub(super) const ROWS: &[Row] = &[
@@ -33,6 +34,19 @@ pub(super) const ROWS: &[Row] = &[
         ..on_owner("bitpos", -3, READ, range::bitpos)
     },
     reading!(on_owner("getbit", 3, READ_FAST), getbit),
+    Row {
+        name: "bitop",
+        arity: -4,
+        keys: Keys {
+            first: 2,
+            ..Keys::ALL
+        },
+        flags: STORE,
+        scope: Scope::Plan,
+        run: Run::Shard(gather::run),
+        gathering: Some(operation::BITOP),
+        ..Row::BLANK
+    },
     on_owner("setbit", 4, STORE, setbit),
 ];
 

@@ -34,15 +34,19 @@ mod direct;
 mod docs;
 #[cfg(test)]
 mod document;
+mod dump;
+mod gather;
 mod glob;
 #[cfg(test)]
 mod harness;
 mod held;
+mod hyperloglog;
 
 mod info;
 mod introspect;
 mod key;
 mod latency;
+mod lcs;
 mod memory;
 mod number;
 mod persistence;
@@ -66,6 +70,7 @@ pub use context::{
     Session, SessionContext, Shared,
 };
 pub use direct::{Direct, DirectRun};
+pub use gather::Gathering;
 pub use latency::Delay;
 pub use persistence::{LOADING, Loading, Saving, Wait};
 pub use refusal::no_room;
@@ -100,6 +105,8 @@ pub struct Row {
     /// The same on a reader of the shard, if the command only looks keys up: another core than the
     /// owner can run it.
     pub direct: Option<DirectRun>,
+    /// What there is to know of a command that needs the values of several keys.
+    pub gathering: Option<Gathering>,
     /// The rows of its subcommands.
     pub subcommands: &'static [Row],
 }
@@ -117,6 +124,7 @@ impl Row {
         part: None,
         run: Run::Session(|_, _, _| {}),
         direct: None,
+        gathering: None,
         subcommands: &[],
     };
 
@@ -266,6 +274,8 @@ impl Flags {
     pub const IMMEDIATE: Self = Self(1 << 29);
     /// It may write several records, which survive the end of the process together or not at all.
     pub const SEVERAL: Self = Self(1 << 30);
+    /// Its large arguments are no values: copying them beforehand is of no use.
+    pub const UNSTAGED: Self = Self(1 << 28);
     /// Known to the server and to no client.
     pub const HIDDEN: Self = Self(1 << 31);
 

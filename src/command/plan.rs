@@ -18,6 +18,7 @@
 //! begun must be followed to [`Next::Done`], also when its client has gone: what it fetched is pinned
 //! until then.
 
+mod gather;
 pub(super) mod transfer;
 
 use std::ops::Range;
@@ -102,6 +103,7 @@ impl Step {
 #[derive(Debug)]
 enum Phase {
     Refused(Refusal),
+    Gather(gather::Plan),
     Transfer(Transfer),
     Fetched(Transfer),
     Stored(Transfer, Vec<u8>),
@@ -160,7 +162,10 @@ impl Plan {
             },
             "msetnx" if args.len().is_multiple_of(2) => Phase::Refused(Refusal::arity(args)),
             "msetnx" => Phase::PairsBegin,
-            name => panic!("{name} is not run in steps"),
+            name => match gather::Plan::of(row) {
+                Some(plan) => Phase::Gather(plan),
+                None => panic!("{name} is not run in steps"),
+            },
         };
         Self { phase }
     }
@@ -172,6 +177,11 @@ impl Plan {
             Phase::Refused(refusal) => {
                 refusal.write(reply);
                 Next::Done
+            }
+            Phase::Gather(mut plan) => {
+                let next = plan.next(args, replies, reply);
+                self.phase = Phase::Gather(plan);
+                next
             }
             Phase::Transfer(transfer) => {
                 self.phase = Phase::Fetched(transfer);

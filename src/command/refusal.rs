@@ -51,6 +51,26 @@ impl Refusal {
     pub(super) const OVERFLOW_KIND: Self = Self::new("ERR Invalid OVERFLOW type specified");
     pub(super) const BITFIELD_READ_ONLY: Self =
         Self::new("ERR BITFIELD_RO only supports the GET subcommand");
+    pub(super) const BITOP_NOT: Self =
+        Self::new("ERR BITOP NOT must be called with a single source key.");
+    pub(super) const NOT_A_SKETCH: Self =
+        Self::new("WRONGTYPE Key is not a valid HyperLogLog string value.");
+    pub(super) const CORRUPT_SKETCH: Self = Self::new("INVALIDOBJ Corrupted HLL object detected");
+    pub(super) const LCS_LENGTH_AND_INDEX: Self =
+        Self::new("ERR If you want both the length and indexes, please just use IDX.");
+    pub(super) const LCS_TOO_LARGE: Self =
+        Self::new("ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len");
+    pub(super) const LCS_OUT_OF_MEMORY: Self =
+        Self::new("ERR Insufficient memory, failed allocating transient memory for LCS");
+    pub(super) const NEGATIVE_TTL: Self = Self::new("ERR Invalid TTL value, must be >= 0");
+    pub(super) const NEGATIVE_IDLETIME: Self =
+        Self::new("ERR Invalid IDLETIME value, must be >= 0");
+    pub(super) const FREQ_OUT_OF_RANGE: Self =
+        Self::new("ERR Invalid FREQ value, must be >= 0 and <= 255");
+    pub(super) const BUSY_KEY: Self = Self::new("BUSYKEY Target key name already exists.");
+    pub(super) const BAD_PAYLOAD: Self =
+        Self::new("ERR DUMP payload version or checksum are wrong");
+    pub(super) const BAD_FORMAT: Self = Self::new("ERR Bad data format");
     pub(super) const INVALID_CURSOR: Self = Self::new("ERR invalid cursor");
 
     const fn new(text: &'static str) -> Self {
@@ -76,6 +96,12 @@ impl Refusal {
             ]
             .concat(),
         ))
+    }
+
+    /// A payload of RESTORE that holds what no key can have here.
+    pub(super) fn unsupported_payload(name: &str) -> Self {
+        let text = format!("ERR a {name} cannot be restored: Coremap stores strings only so far");
+        Self(Cow::Owned(text.into_bytes()))
     }
 
     /// An option that EXPIRE and its kin do not know.

@@ -9,8 +9,9 @@ use crate::resp::Args;
 
 use super::refusal::printed;
 use super::{
-    Flags, Row, Run, acl, bits, client, config, connection, debug, info, introspect, key, latency,
-    memory, persistence, scan, server, slowlog, string, transaction, unsupported,
+    Flags, Row, Run, acl, bits, client, config, connection, debug, dump, hyperloglog, info,
+    introspect, key, latency, lcs, memory, persistence, scan, server, slowlog, string, transaction,
+    unsupported,
 };
 
 /// Every command clients can name, without subcommands.
@@ -368,10 +369,13 @@ const SOURCES: &[&[Row]] = &[
     config::ROWS,
     connection::ROWS,
     debug::ROWS,
+    dump::ROWS,
+    hyperloglog::ROWS,
     info::ROWS,
     introspect::ROWS,
     key::ROWS,
     latency::ROWS,
+    lcs::ROWS,
     memory::ROWS,
     persistence::ROWS,
     scan::ROWS,

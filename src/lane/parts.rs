@@ -155,7 +155,7 @@ impl Parts {
 /// runs. Should there be no memory for it, the command finds out itself.
 #[inline]
 fn large_argument(call: Call<'_>) -> Option<&[u8]> {
-    if !call.row.flags.contains(Flags::DENYOOM) {
+    if !call.row.flags.contains(Flags::DENYOOM) || call.row.flags.contains(Flags::UNSTAGED) {
         return None;
     }
     let is_large = |argument: &&[u8]| argument.len() >= LARGE_VALUE_LEN_BYTES_MIN;

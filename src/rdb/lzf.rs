@@ -12,21 +12,49 @@
 /// Bytes of output that one byte of input can give at most: three bytes make 264.
 pub(super) const EXPANSION_MAX: u64 = 88;
 
+/// How far an expansion has come: bytes of the input and of the output.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// Bytes read.
+    pub packed_bytes: usize,
+    /// Bytes written.
+    pub expanded_bytes: usize,
+}
+
 /// Appends what `packed` expands to, which is to be exactly `len_bytes` long, to `output`;
 /// none if it is not LZF or has another length.
 #[must_use]
 pub(super) fn expand(packed: &[u8], len_bytes: usize, output: &mut Vec<u8>) -> Option<()> {
     let start = output.len();
-    let end = start.checked_add(len_bytes)?;
-    let mut rest = packed;
+    output.resize(start.checked_add(len_bytes)?, 0);
+    let expanded = expand_part(packed, &mut output[start..], Place::default(), usize::MAX);
+    expanded.map(drop)
+}
+
+/// Goes on expanding `packed` to `output`, which it is to fill, from `place` on; stops after about
+/// `budget_bytes` of output. Where it stopped: at both ends when it is done; none if `packed` is not
+/// LZF or does not fill the output.
+#[must_use]
+pub fn expand_part(
+    packed: &[u8],
+    output: &mut [u8],
+    place: Place,
+    budget_bytes: usize,
+) -> Option<Place> {
+    let mut rest = packed.get(place.packed_bytes..)?;
+    let mut at = place.expanded_bytes;
+    let stop = at.saturating_add(budget_bytes);
     while let Some((&control, after)) = rest.split_first() {
+        if at >= stop {
+            break;
+        }
         rest = after;
         if control < 1 << 5 {
             let (literal, after) = rest.split_at_checked(usize::from(control) + 1)?;
-            if literal.len() > end - output.len() {
-                return None;
-            }
-            output.extend_from_slice(literal);
+            output
+                .get_mut(at..at + literal.len())?
+                .copy_from_slice(literal);
+            at += literal.len();
             rest = after;
             continue;
         }
@@ -39,15 +67,22 @@ pub(super) fn expand(packed: &[u8], len_bytes: usize, output: &mut Vec<u8>) -> O
         let (&low, after) = rest.split_first()?;
         rest = after;
         let distance = (usize::from(control & 0x1F) << 8 | usize::from(low)) + 1;
-        let from = output.len().checked_sub(distance)?;
-        if from < start || copy_len > end - output.len() {
+        let from = at.checked_sub(distance)?;
+        if copy_len > output.len() - at {
             return None;
         }
-        for place in from..from + copy_len {
-            output.push(output[place]);
+        for step in 0..copy_len {
+            output[at + step] = output[from + step];
         }
+        at += copy_len;
     }
-    (output.len() == end).then_some(())
+    if rest.is_empty() && at != output.len() {
+        return None;
+    }
+    Some(Place {
+        packed_bytes: packed.len() - rest.len(),
+        expanded_bytes: at,
+    })
 }
 
 #[cfg(test)]
@@ -71,6 +106,20 @@ mod tests {
         assert_eq!(expanded(b"\0a\xe0\xff\0", 265), Some(long.clone()));
         long.pop();
         assert_eq!(expanded(b"\0a\xe0\xff\0", 264), None);
+    }
+
+    #[test]
+    fn parts_expand_to_the_whole() {
+        let packed = b"\x02abc\x40\x02\xe0\x50\x06\x00x";
+        let mut whole = vec![0; 97];
+        let end = expand_part(packed, &mut whole, Place::default(), usize::MAX);
+        assert_eq!(end.map(|end| end.expanded_bytes), Some(97));
+        let mut parts = vec![0; 97];
+        let mut place = Place::default();
+        while place.packed_bytes < packed.len() {
+            place = expand_part(packed, &mut parts, place, 1).expect("it is LZF");
+        }
+        assert_eq!(parts, whole);
     }
 
     #[test]

@@ -13,10 +13,13 @@
 //! Below it, `string` is the form of lengths and strings, which DUMP payloads share, `shape` says
 //! how far everything else extends.
 //!
+//! `payload` is what DUMP gives and RESTORE takes: one value.
+//!
 //! Not here: lists, sets and the like as values. They are passed over.
 
 mod crc64;
 mod lzf;
+mod payload;
 mod shape;
 mod source;
 mod string;
@@ -25,6 +28,8 @@ use std::io::BufRead;
 
 use crate::limits::BULK_LEN_BYTES_MAX;
 
+pub use lzf::{Place, expand_part};
+pub use payload::{Content, checksum, foot, has_known_version, head, read};
 pub use source::Fault;
 
 use shape::Dialect;

@@ -19,7 +19,7 @@ use super::lzf;
 use super::source::{Fault, Source};
 
 /// What a first byte announces.
-enum Announced {
+pub(super) enum Announced {
     Length(u64),
     Number(i32),
     Packed,
@@ -100,7 +100,7 @@ pub(super) fn skip_string<B: BufRead>(source: &mut Source<B>) -> Result<(), Faul
     }
 }
 
-fn announced<B: BufRead>(source: &mut Source<B>) -> Result<Announced, Fault> {
+pub(super) fn announced<B: BufRead>(source: &mut Source<B>) -> Result<Announced, Fault> {
     let first = source.byte()?;
     let low = u64::from(first & 0x3F);
     Ok(match (first >> 6, first) {
@@ -124,7 +124,7 @@ fn big_endian<const N: usize>(bytes: [u8; N]) -> u64 {
 }
 
 /// The packed and the true length of a compressed string.
-fn packed_lengths<B: BufRead>(source: &mut Source<B>) -> Result<(u64, u64), Fault> {
+pub(super) fn packed_lengths<B: BufRead>(source: &mut Source<B>) -> Result<(u64, u64), Fault> {
     let packed_len_bytes = read_length(source)?;
     let len_bytes = read_length(source)?;
     if len_bytes > packed_len_bytes.saturating_mul(lzf::EXPANSION_MAX) {

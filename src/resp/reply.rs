@@ -159,8 +159,13 @@ impl<'a> Reply<'a> {
         self.out.extend_from_slice(b"\r\n");
     }
 
+    /// The head of a bulk string of `len_bytes`; its bytes and a line end follow.
+    pub fn bulk_header(&mut self, len_bytes: usize) {
+        self.len_header(b'$', len_bytes);
+    }
+
     /// Keeps a large value pinned for as long as the reply is unfinished: whoever gives the reply up
-    /// unpins it, and [`Self::truncate`] forgets it. Nothing is written.
+    /// unpins it, and [`Self::truncate`] forgets it. Of a reply that is finished its bytes are a part.
     pub fn hold(&mut self, value: Extern) {
         self.externs.push(Extern {
             at: self.out.len(),

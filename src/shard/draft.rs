@@ -18,6 +18,12 @@ impl Shard {
         Ok(self.large.draft(run))
     }
 
+    /// A draft as whoever filled it has it pinned.
+    #[must_use]
+    pub fn pinned_draft(&self, run: u32) -> Pinned {
+        self.large.pinned(run)
+    }
+
     /// The bytes of a draft.
     ///
     /// # Panics
@@ -42,6 +48,11 @@ impl Shard {
         attributes: Attributes,
         now_ms: u64,
     ) -> Result<Written, OutOfMemory> {
+        if self.large.len_bytes(run) < self.large_len_bytes_min {
+            let value = self.large.bytes(run).to_vec();
+            self.unpin(run);
+            return self.store(key, &value, attributes, now_ms);
+        }
         self.large.undraft(run);
         let stored = self.store_run(key, run, attributes, now_ms);
         if stored.is_err() {
@@ -77,6 +88,18 @@ mod tests {
         let value = shard.find(key, 0).expect("it was stored");
         assert!(value.bytes.len() == MIB && value.bytes.iter().all(|byte| *byte == 7));
         assert_eq!(shard.remove(key, 0), Ok(true));
+    }
+
+    #[test]
+    fn a_short_draft_becomes_a_record_of_the_log() {
+        let mut shard = shard();
+        let draft = shard.begin_draft(100).expect("there is room").run;
+        shard.draft_mut(draft).fill(7);
+        let key = shard.key(b"key");
+        let stored = shard.store_draft(key, draft, Attributes::default(), 0);
+        assert!(stored.is_ok());
+        let value = shard.find(key, 0).expect("it was stored");
+        assert_eq!((value.bytes, value.large), (&[7; 100][..], None));
     }
 
     #[test]

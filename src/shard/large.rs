@@ -480,6 +480,12 @@ impl Large {
         let run = &mut self.runs[number as usize];
         assert_eq!(run.state, State::Live, "only live values are pinned");
         run.pin_count += 1;
+        self.pinned(number)
+    }
+
+    /// Where a pinned run is.
+    pub(super) fn pinned(&self, number: u32) -> Pinned {
+        let run = &self.runs[number as usize];
         Pinned {
             run: number,
             offset: run.offset,

@@ -16,9 +16,11 @@ fn keys_apart(harness: &Harness) -> [String; 2] {
 #[test]
 fn every_row_that_may_need_a_plan_has_one() {
     for row in rows().filter(|row| row.scope == Scope::Plan) {
-        let bytes = [row.name.as_bytes(), b"abc"].concat();
+        let argument_count = usize::from(row.arity.unsigned_abs()).max(3);
+        let arguments = &b"abcdef"[..argument_count - 1];
+        let bytes = [row.name.as_bytes(), arguments].concat();
         let mut spans = vec![Span::new(0, row.name.len())];
-        spans.extend((0..2).map(|at| Span::new(row.name.len() + at, 1)));
+        spans.extend((0..argument_count - 1).map(|at| Span::new(row.name.len() + at, 1)));
         let mut plan = Plan::start(row, Args::new(&bytes, &spans));
         let (mut out, mut externs) = (Vec::new(), Vec::new());
         let mut reply = Reply::new(&mut out, &mut externs, Protocol::Resp2);

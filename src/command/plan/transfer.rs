@@ -21,10 +21,15 @@ use crate::command::refusal::{Refusal, answer};
 use crate::command::string::routed_key;
 use crate::command::{Context, Flags, Keys, Row, Run, Scope, Status};
 use crate::limits::TURN_LEN_BYTES_MAX;
+use crate::region::Region;
 use crate::resp::{Args, Reply};
 use crate::shard::{Attributes, Key, OutOfMemory, Pinned, Shard, Value};
 
-const fn hidden(name: &'static str, arity: i16, run: crate::command::string::ShardRun) -> Row {
+pub(super) const fn hidden(
+    name: &'static str,
+    arity: i16,
+    run: crate::command::string::ShardRun,
+) -> Row {
     Row {
         name,
         arity,
@@ -78,13 +83,13 @@ pub(super) fn without_value(fetched: &[u8]) -> &[u8] {
 
 /// A value on its way.
 #[derive(Debug, PartialEq, Eq)]
-struct Fetched<'a> {
+pub(in crate::command) struct Fetched<'a> {
     attributes: Attributes,
-    body: Body<'a>,
+    pub(in crate::command) body: Body<'a>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Body<'a> {
+pub(in crate::command) enum Body<'a> {
     Carried(&'a [u8]),
     Pinned(Pinned),
 }
@@ -118,7 +123,8 @@ impl<'a> Fetched<'a> {
         }
     }
 
-    fn read(bytes: &'a [u8]) -> Option<Self> {
+    /// Reads what FETCH replied; nothing if the key was absent.
+    pub(in crate::command) fn read(bytes: &'a [u8]) -> Option<Self> {
         let ([tag, flags], rest) = bytes.split_first_chunk()?;
         let (expires_at, body) = rest.split_first_chunk()?;
         let expires_at_ms = (flags & HAS_EXPIRY != 0).then_some(u64::from_le_bytes(*expires_at));
@@ -153,9 +159,18 @@ impl<'a> Fetched<'a> {
 
 fn fetch(context: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Status {
     let key = routed_key(context, args);
+    fetch_key(context, key, reply);
+    Status::Done
+}
+
+/// Writes the value of a key of this shard; a large one is pinned.
+pub(in crate::command) fn fetch_key(
+    context: &mut Context<'_>,
+    key: Key<'_>,
+    reply: &mut Reply<'_>,
+) {
     let Some(value) = context.shard.find(key, context.now.ms()) else {
-        reply.raw(&[ABSENT]);
-        return Status::Done;
+        return reply.raw(&[ABSENT]);
     };
     let Value {
         bytes,
@@ -181,7 +196,6 @@ fn fetch(context: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> St
         }
         .write(reply);
     }
-    Status::Done
 }
 
 fn store(context: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Status {
@@ -236,12 +250,16 @@ fn with_pinned<T>(
     with: impl FnOnce(&mut Shard, &[u8]) -> T,
 ) -> T {
     let region = Arc::clone(shard.region());
+    with(shard, pinned_bytes(&region, pinned))
+}
+
+/// The bytes of a large value that a shard of this region holds pinned, for the step at hand.
+pub(in crate::command) fn pinned_bytes(region: &Region, pinned: Pinned) -> &[u8] {
     // SAFETY:
     // 1. A `Pinned` comes from a shard of the same region: a server has one region.
-    // 2. Who pinned it unpins it after the last step of its plan or copy, and the slice ends with
-    //    the step at hand.
-    let bytes = unsafe { region.bytes_at(pinned.offset, pinned.len_bytes) };
-    with(shard, bytes)
+    // 2. Who pinned it unpins it after the last step of its plan, copy or combination, and the
+    //    slice ends with the step at hand.
+    unsafe { region.bytes_at(pinned.offset, pinned.len_bytes) }
 }
 
 fn finish(context: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Status {
