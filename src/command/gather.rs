@@ -247,11 +247,11 @@ fn combine(
     Combined::Done(bytes)
 }
 
-fn hold_draft(context: &mut Context<'_>, is_held: bool, reply: &mut Reply<'_>) {
+fn hold_draft(context: &Context<'_>, is_held: bool, reply: &mut Reply<'_>) {
     if let Some(run) = draft_of(context)
         && !is_held
     {
-        let pinned = context.shard.pinned_draft(run);
+        let pinned = context.shard.pinned(run);
         hold(pinned, context.core.id, reply);
     }
 }

@@ -4,22 +4,23 @@
 //! Several keys of one shard are served in one call; keys of several shards one part at a time,
 //! or, where the parts depend on each other, by a [`plan`](super::plan).
 //!
-//! Not here: COPY (`copy`), times to live (`expire`), listing keys (`scan`).
+//! Not here: COPY (`copy`), times to live (`expire`), OBJECT and MEMORY USAGE (`object`), listing
+//! keys (`scan`).
 
 mod copy;
 mod expire;
+pub(super) mod object;
 #[cfg(test)]
 mod tests;
 
 use crate::resp::{Args, Reply};
-use crate::shard::{Change, OutOfMemory, Value};
+use crate::shard::{Change, OutOfMemory};
 
 use super::ahead::KeysAhead;
 use super::direct::{Lookup, reading};
-use super::number::parse_i64;
 use super::refusal::{Refusal, answer};
-use super::string::{READ, READ_FAST, STORE, ShardRun, WRITE_FAST, on_owner, routed_key};
-use super::{Context, Flags, Keys, Merge, Row, Run, Scope, SessionContext, Status};
+use super::string::{READ_FAST, STORE, ShardRun, WRITE_FAST, on_owner, routed_key};
+use super::{Context, Flags, Keys, Merge, Row, Run, Scope, Status};
 
 pub(super) use copy::parse_copy;
 pub(super) use expire::DEADLINE_MS_MAX;
@@ -56,26 +57,7 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         name: "object",
         arity: -2,
-        subcommands: OBJECT,
-        ..Row::BLANK
-    },
-];
-
-const OBJECT: &[Row] = &[
-    Row {
-        name: "object|encoding",
-        arity: 3,
-        keys: Keys::SECOND,
-        flags: READ,
-        scope: Scope::Owner,
-        run: Run::Shard(object_encoding),
-        ..Row::BLANK
-    },
-    Row {
-        name: "object|help",
-        arity: 2,
-        flags: Flags::LOADING.with(Flags::STALE),
-        run: Run::Session(object_help),
+        subcommands: object::SUBCOMMANDS,
         ..Row::BLANK
     },
 ];
@@ -198,34 +180,4 @@ fn rename_within(
         return Ok(false);
     }
     Ok(context.shard.rename(source, target, now_ms)?)
-}
-
-/// Longest value that Redis keeps beside its header.
-const EMBEDDED_LEN_BYTES_MAX: usize = 44;
-
-/// Says what Redis would say of the same value. It calls a whole number that INCRBYFLOAT made a
-/// string; here it is the number it reads as.
-fn object_encoding(context: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Status {
-    let key = context.shard.key(args.get(2));
-    match context.shard.find(key, context.now.ms()) {
-        None => reply.null(),
-        Some(Value { is_raw: true, .. }) => reply.bulk(b"raw"),
-        Some(value) if parse_i64(value.bytes).is_some() => reply.bulk(b"int"),
-        Some(value) if value.bytes.len() <= EMBEDDED_LEN_BYTES_MAX => reply.bulk(b"embstr"),
-        Some(_) => reply.bulk(b"raw"),
-    }
-    Status::Done
-}
-
-fn object_help(_: &mut SessionContext<'_>, _: Args<'_>, reply: &mut Reply<'_>) {
-    const LINES: &[&str] = &[
-        "OBJECT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
-        "ENCODING <key>",
-        "    Return the kind of internal representation used in order to store the value",
-        "    associated with a <key>.",
-        "HELP",
-        "    Prints this help.",
-    ];
-    reply.array(LINES.len());
-    LINES.iter().for_each(|line| reply.simple(line));
 }

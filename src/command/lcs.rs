@@ -228,7 +228,7 @@ impl Table<'_> {
             let (sum, is_over) = above.overflowing_add(above & equal);
             let (sum, is_still_over) = sum.overflowing_add(u64::from(carry));
             carry = is_over | is_still_over;
-            let made = (sum | above & !equal).to_le_bytes();
+            let made = (sum | (above & !equal)).to_le_bytes();
             let len_bytes = at.len();
             memory[at].copy_from_slice(&made[..len_bytes]);
             word += 1;
@@ -308,7 +308,7 @@ fn equal_to(sought: u8, bytes: &[u8]) -> u64 {
         word[..eight.len()].copy_from_slice(eight);
         let differing = u64::from_le_bytes(word) ^ pattern;
         // The highest bit of a byte that is zero, and no other.
-        let zeros = !((differing & LOW) + LOW | differing | LOW);
+        let zeros = !(((differing & LOW) + LOW) | differing | LOW);
         equal |= ((zeros >> 7).wrapping_mul(COLLECT) >> 56) << (at * 8);
     }
     equal
@@ -344,4 +344,99 @@ fn write(options: Options, a: &[u8], found: &Found, reply: &mut Reply<'_>) {
     }
     reply.bulk(b"len");
     reply.count(pairs.len() as u64);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::Random;
+    use crate::command::harness::Harness;
+
+    /// The lengths of Redis's table, and its way back.
+    fn plainly(a: &[u8], b: &[u8]) -> Vec<(u32, u32)> {
+        let mut lengths = vec![vec![0_u32; b.len() + 1]; a.len() + 1];
+        for (i, one) in a.iter().enumerate() {
+            for (j, other) in b.iter().enumerate() {
+                lengths[i + 1][j + 1] = if one == other {
+                    lengths[i][j] + 1
+                } else {
+                    lengths[i][j + 1].max(lengths[i + 1][j])
+                };
+            }
+        }
+        let (mut i, mut j, mut pairs) = (a.len(), b.len(), Vec::new());
+        while i > 0 && j > 0 {
+            if a[i - 1] == b[j - 1] {
+                (i, j) = (i - 1, j - 1);
+                let narrow = |at| u32::try_from(at).expect("short");
+                pairs.push((narrow(i), narrow(j)));
+            } else if lengths[i - 1][j] > lengths[i][j - 1] {
+                i -= 1;
+            } else {
+                j -= 1;
+            }
+        }
+        pairs
+    }
+
+    #[test]
+    fn the_way_is_that_of_the_plain_table() {
+        let mut random = Random::new(3);
+        for round in 0..2000 {
+            let letters = 1 + round % 5;
+            let mut text = |len_max| -> Vec<u8> {
+                let len = random.below(len_max);
+                (0..len)
+                    .map(|_| random.below(letters).to_le_bytes()[0])
+                    .collect()
+            };
+            let (a, b) = (text(150), text(200));
+            let due = plainly(&a, &b);
+            for is_whole in [true, false] {
+                let table = Table {
+                    a: &a,
+                    b: &b,
+                    is_whole,
+                };
+                let mut memory = vec![0; table.len_bytes()];
+                let mut place = [0; 2];
+                while !table.go_on(&mut memory, &mut place) {}
+                match table.found(&memory, place) {
+                    Found::Pairs(pairs) => assert_eq!(pairs, due),
+                    Found::Length(length) => assert_eq!(length, due.len() as u64),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn long_strings_are_compared_in_slices() {
+        for shard_count in [1, 2] {
+            let mut harness = Harness::new(shard_count);
+            let mut random = Random::new(4);
+            let mut text = || -> Vec<u8> {
+                (0..5000)
+                    .map(|_| b'a' + random.below(3).to_le_bytes()[0])
+                    .collect()
+            };
+            let (a, b) = (text(), text());
+            harness.run(&[b"SET", b"k0", &a]);
+            harness.run(&[b"SET", b"k1", &b]);
+            let length = plainly(&a, &b).len();
+            harness.expect(&[("LCS k0 k1 LEN", &format!(":{length}"))]);
+            assert!(harness.again_count > 5);
+            let reply = harness.run(&[b"LCS", b"k0", b"k1"]);
+            assert!(reply.starts_with(format!("${length}\r\n").as_bytes()));
+        }
+    }
+
+    #[test]
+    fn what_would_take_redis_too_much_memory_is_refused() {
+        let mut harness = Harness::new(1);
+        harness.run(&[b"SET", b"a", &vec![b'x'; 20_000]]);
+        harness.expect(&[(
+            "LCS a a",
+            "-ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len",
+        )]);
+    }
 }

@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use crate::resp::{Args, Reply};
 
 use super::info::{self, Figures};
+use super::key::object::MEMORY_USAGE;
 use super::settings::format_bytes;
 use super::{Flags, Merge, Part, Row, Run, Scope, SessionContext, reply_help};
 
@@ -56,6 +57,7 @@ const SUBCOMMANDS: &[Row] = &[
         run: Run::Shard(info::part),
         ..Row::BLANK
     },
+    MEMORY_USAGE,
 ];
 
 /// What both subcommands look at, in bytes.

@@ -36,6 +36,8 @@ mod docs;
 mod document;
 mod dump;
 mod gather;
+#[cfg(test)]
+mod gather_tests;
 mod glob;
 #[cfg(test)]
 mod harness;
@@ -57,6 +59,7 @@ mod scan;
 mod server;
 pub mod settings;
 mod slowlog;
+mod sort;
 mod string;
 mod table;
 pub mod tally;

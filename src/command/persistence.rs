@@ -59,6 +59,14 @@ pub(super) const ROWS: &[Row] = &[
         ..Row::BLANK
     },
     Row {
+        name: "wait",
+        arity: 3,
+        flags: Flags::NOSCRIPT,
+        scope: Scope::Disk,
+        run: Run::Wait(wait_for_replicas),
+        ..Row::BLANK
+    },
+    Row {
         name: "waitaof",
         arity: 4,
         flags: Flags::NOSCRIPT.with(Flags::BLOCKING),
@@ -294,6 +302,42 @@ fn saved_at_ms(context: &SessionContext<'_>) -> u64 {
     saved_at_ms.max(context.core.facts.started_at_ms)
 }
 
+/// WAIT: how many replicas have what this connection did. There are none: who wants one waits for
+/// as long as it said.
+fn wait_for_replicas(
+    context: &mut SessionContext<'_>,
+    args: Args<'_>,
+    resume: &mut Resume,
+    reply: &mut Reply<'_>,
+) -> Status {
+    let integer = |index| number::parse_i64(args.get(index));
+    let wanted = integer(1).ok_or(Refusal::NOT_AN_INTEGER).and_then(|count| {
+        let timeout_ms = integer(2).ok_or(Refusal::TIMEOUT_NOT_AN_INTEGER)?;
+        Ok(Wanted {
+            local_count: 0,
+            replica_count: u64::try_from(count).unwrap_or(0),
+            timeout_ms: u64::try_from(timeout_ms).map_err(|_| Refusal::TIMEOUT_NEGATIVE)?,
+        })
+    });
+    let wanted = match wanted {
+        Ok(wanted) => wanted,
+        Err(refusal) => {
+            refusal.write(reply);
+            return Status::Done;
+        }
+    };
+    let mut wait = Wait::of(*resume);
+    if wait.due_ms.is_none() {
+        wait.due_ms = wanted.due_ms(context.now);
+    }
+    if wanted.replica_count == 0 || wait.is_due(context.now) {
+        reply.count(0);
+        return Status::Done;
+    }
+    wait.keep(resume);
+    Status::Again
+}
+
 /// WAITAOF: how many disks and how many replicas' disks have what this connection did; waits until
 /// they are as many as asked for. There are no replicas.
 fn wait_for_disk(
@@ -334,7 +378,7 @@ fn wait_for_disk(
     Status::Again
 }
 
-/// The arguments of WAITAOF.
+/// The arguments of WAIT and WAITAOF.
 struct Wanted {
     local_count: u64,
     replica_count: u64,

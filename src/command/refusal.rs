@@ -71,6 +71,21 @@ impl Refusal {
     pub(super) const BAD_PAYLOAD: Self =
         Self::new("ERR DUMP payload version or checksum are wrong");
     pub(super) const BAD_FORMAT: Self = Self::new("ERR Bad data format");
+    pub(super) const DIGEST_LENGTH: Self =
+        Self::new("ERR must be exactly 16 hexadecimal characters");
+    pub(super) const NOT_A_CONDITION: Self =
+        Self::new("ERR Invalid condition. Use IFEQ, IFNE, IFDEQ, or IFDNE");
+    pub(super) const FREQUENCY_UNKNOWN: Self = Self::new(
+        "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust.",
+    );
+    pub(super) const IDLE_TIME_UNKNOWN: Self = Self::new(
+        "ERR idle time is not tracked: eviction counts uses, which OBJECT FREQ shows under an LFU maxmemory policy",
+    );
+    pub(super) const WRONG_TYPE: Self =
+        Self::new("WRONGTYPE Operation against a key holding the wrong kind of value");
+    pub(super) const SORT_INTO_ANOTHER_SHARD: Self = Self::new(
+        "ERR SORT cannot STORE at a key of another shard: Coremap stores strings only so far, and there is nothing to sort",
+    );
     pub(super) const INVALID_CURSOR: Self = Self::new("ERR invalid cursor");
 
     const fn new(text: &'static str) -> Self {

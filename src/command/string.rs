@@ -6,13 +6,15 @@
 //! it replied a value takes the reply and the pin back.
 //!
 //! Not here: counters (`counter`), parts of values (`range`), the options of SET and GETEX
-//! (`options`).
+//! (`options`), digests (`compare`).
 
+mod compare;
 mod counter;
 mod options;
 mod range;
 #[cfg(test)]
 mod tests;
+mod xxh3;
 
 use crate::resp::{Args, Reply};
 use crate::shard::{Attributes, Key, OutOfMemory, Shard, Value};
@@ -21,7 +23,7 @@ use super::ahead::KeysAhead;
 use super::direct::{Lookup, reading};
 use super::refusal::{Refusal, answer};
 use super::{Context, Flags, Keys, Merge, Row, Run, Scope, Status};
-use options::{Condition, Expiry, Options};
+use options::{Expiry, Options};
 
 pub(super) use range::value_len_bytes_max;
 
@@ -73,6 +75,11 @@ pub(super) const ROWS: &[Row] = &[
     on_owner("append", 3, STORE_FAST, range::append),
     on_owner("decr", 2, STORE_FAST, counter::decr),
     on_owner("decrby", 3, STORE_FAST, counter::decrby),
+    on_owner("delex", -2, WRITE_FAST, compare::delex),
+    Row {
+        direct: Some(compare::digest_directly),
+        ..on_owner("digest", 2, READ_FAST, compare::digest)
+    },
     on_owner("getdel", 2, WRITE_FAST, getdel),
     on_owner("getex", -2, WRITE_FAST, getex),
     reading!(on_owner("getrange", 4, READ), range::getrange),
@@ -227,21 +234,25 @@ fn set_with_options(
         Replied::nothing(reply)
     };
     let found = context.shard.find(key, now_ms);
-    let is_refused = match options.condition {
-        Condition::Always => false,
-        Condition::IfAbsent => found.is_some(),
-        Condition::IfPresent => found.is_none(),
-    };
-    if is_refused {
-        if !options.is_get {
-            reply.null();
-        }
-        return Ok(());
-    }
+    let is_met = options
+        .condition
+        .is_met(args, found.map(|value| value.bytes));
     let expires_at_ms = match options.expiry {
         Expiry::Keep => found.and_then(|value| value.expires_at_ms),
         _ => deadline_ms,
     };
+    match is_met {
+        Err(refusal) => {
+            replied.undo(context, reply);
+            return Err(refusal);
+        }
+        Ok(false) if options.is_get => return Ok(()),
+        Ok(false) => {
+            reply.null();
+            return Ok(());
+        }
+        Ok(true) => {}
+    }
     if expires_at_ms.is_some_and(|deadline_ms| deadline_ms <= now_ms) {
         if let Err(error) = context.shard.remove(key, now_ms) {
             replied.undo(context, reply);

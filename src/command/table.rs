@@ -10,8 +10,8 @@ use crate::resp::Args;
 use super::refusal::printed;
 use super::{
     Flags, Row, Run, acl, bits, client, config, connection, debug, dump, hyperloglog, info,
-    introspect, key, latency, lcs, memory, persistence, scan, server, slowlog, string, transaction,
-    unsupported,
+    introspect, key, latency, lcs, memory, persistence, scan, server, slowlog, sort, string,
+    transaction, unsupported,
 };
 
 /// Every command clients can name, without subcommands.
@@ -381,6 +381,7 @@ const SOURCES: &[&[Row]] = &[
     scan::ROWS,
     server::ROWS,
     slowlog::ROWS,
+    sort::ROWS,
     string::ROWS,
     transaction::ROWS,
 ];

@@ -18,9 +18,9 @@ impl Shard {
         Ok(self.large.draft(run))
     }
 
-    /// A draft as whoever filled it has it pinned.
+    /// A run as whoever pinned it knows it.
     #[must_use]
-    pub fn pinned_draft(&self, run: u32) -> Pinned {
+    pub fn pinned(&self, run: u32) -> Pinned {
         self.large.pinned(run)
     }
 

@@ -99,6 +99,13 @@ impl Shard {
         }
     }
 
+    /// How often a key was used since the hands last looked at it, three at most; nothing if it is
+    /// not there. This does not count as a use.
+    pub fn use_count(&mut self, key: Key<'_>, now_ms: u64) -> Option<u8> {
+        let place = self.find_place(key, now_ms)?;
+        Some(self.table.mark(place).count())
+    }
+
     /// Keeps a key from being evicted until another is named.
     #[inline]
     pub(super) fn spare(&mut self, key: Key<'_>) {

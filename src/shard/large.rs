@@ -590,6 +590,11 @@ impl Large {
         None
     }
 
+    /// Bytes of one run that count against the budget.
+    pub(super) fn footprint_bytes(&self, number: u32) -> u64 {
+        self.runs[number as usize].committed_bytes
+    }
+
     /// Bytes of all runs that count against the budget.
     pub(super) const fn committed_bytes(&self) -> u64 {
         self.committed_bytes

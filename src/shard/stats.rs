@@ -1,6 +1,6 @@
 //! What one shard counts: plain numbers that its core owns, copied out on request.
 
-use super::Shard;
+use super::{Key, Shard};
 
 macro_rules! stats {
     ($($(#[doc = $description:literal])+ $name:ident: $across:ident;)*) => {
@@ -49,6 +49,22 @@ impl Stats {
         (self.log_block_count + self.log_reserve_block_count) * block_len_bytes
     }
 }
+
+impl Shard {
+    /// Bytes that a key takes of the budget: its record, its slot, and what its value takes if that is
+    /// a large one. Nothing if it is not there. This does not count as a use.
+    pub fn footprint_bytes(&mut self, key: Key<'_>, now_ms: u64) -> Option<u64> {
+        let place = self.find_place(key, now_ms)?;
+        let record = self.log.record(self.table.slot(place).location());
+        let run_bytes = record
+            .run()
+            .map_or(0, |run| self.large.footprint_bytes(run));
+        Some(record.shape().len_bytes() as u64 + SLOT_LEN_BYTES + run_bytes)
+    }
+}
+
+/// Bytes of a slot.
+const SLOT_LEN_BYTES: u64 = 8;
 
 /// How numbers of several shards become one: most add up.
 const fn sum(one: u64, other: u64) -> u64 {

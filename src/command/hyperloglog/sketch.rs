@@ -86,7 +86,8 @@ impl Code {
             return;
         };
         debug_assert!(value <= SPARSE_VALUE_MAX && more < MANY_ZEROS_MAX);
-        let [low, high, ..] = more.to_le_bytes();
+        let more = u16::try_from(more).expect("fewer registers than that");
+        let [low, high] = more.to_le_bytes();
         match value {
             0 if count <= ZEROS_MAX => out.push(low),
             0 => out.extend_from_slice(&[0x40 | high, low]),

@@ -135,7 +135,7 @@ fn encodings_are_named_as_redis_names_them() {
     assert!(
         harness
             .text("OBJECT HELP")
-            .starts_with("*6\r\n+OBJECT <subcommand>")
+            .starts_with("*15\r\n+OBJECT <subcommand>")
     );
 }
 

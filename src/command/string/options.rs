@@ -1,11 +1,13 @@
-//! The options of SET and GETEX, and what a time to live given as an argument means.
+//! The options of SET, DELEX and GETEX, and what a time to live given as an argument means.
 
 use crate::command::key::DEADLINE_MS_MAX;
 use crate::command::number::parse_i64;
 use crate::command::refusal::Refusal;
 use crate::resp::Args;
 
-/// When SET stores.
+use super::xxh3::xxh3;
+
+/// When SET stores, and DELEX removes; numbers are indices of the argument that is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Condition {
     Always,
@@ -13,6 +15,64 @@ pub(super) enum Condition {
     IfAbsent,
     /// `XX`
     IfPresent,
+    /// `IFEQ`
+    IfEqual(usize),
+    /// `IFNE`
+    IfNotEqual(usize),
+    /// `IFDEQ`
+    IfDigestEqual(usize),
+    /// `IFDNE`
+    IfDigestNotEqual(usize),
+}
+
+impl Condition {
+    /// The comparison called `name`, with what is at `index`.
+    pub(super) fn parse_comparison(name: &[u8], index: usize) -> Option<Self> {
+        if is_option(name, b"IFEQ") {
+            Some(Self::IfEqual(index))
+        } else if is_option(name, b"IFNE") {
+            Some(Self::IfNotEqual(index))
+        } else if is_option(name, b"IFDEQ") {
+            Some(Self::IfDigestEqual(index))
+        } else if is_option(name, b"IFDNE") {
+            Some(Self::IfDigestNotEqual(index))
+        } else {
+            None
+        }
+    }
+
+    /// Whether it is met by a value, or by there being none. As in Redis 8.4: what is not there
+    /// differs from everything, and only what is there makes a digest be looked at.
+    pub(super) fn is_met(self, args: Args<'_>, value: Option<&[u8]>) -> Result<bool, Refusal> {
+        Ok(match (self, value) {
+            (Self::Always, _) => true,
+            (Self::IfAbsent, found) => found.is_none(),
+            (Self::IfPresent, found) => found.is_some(),
+            (Self::IfEqual(_) | Self::IfDigestEqual(_), None) => false,
+            (Self::IfNotEqual(_) | Self::IfDigestNotEqual(_), None) => true,
+            (Self::IfEqual(index), Some(value)) => value == args.get(index),
+            (Self::IfNotEqual(index), Some(value)) => value != args.get(index),
+            (Self::IfDigestEqual(index), Some(value)) => has_digest(value, args.get(index))?,
+            (Self::IfDigestNotEqual(index), Some(value)) => !has_digest(value, args.get(index))?,
+        })
+    }
+}
+
+/// Whether a value has this digest, in digits of any case.
+fn has_digest(value: &[u8], digest: &[u8]) -> Result<bool, Refusal> {
+    if digest.len() != DIGEST_LEN_BYTES {
+        return Err(Refusal::DIGEST_LENGTH);
+    }
+    Ok(digest_of(xxh3(value)).eq_ignore_ascii_case(digest))
+}
+
+/// Bytes of a digest's digits.
+const DIGEST_LEN_BYTES: usize = 16;
+
+/// A hash as DIGEST says it.
+pub(super) fn digest_of(hash: u64) -> [u8; DIGEST_LEN_BYTES] {
+    let text = format!("{hash:016x}").into_bytes();
+    text.try_into().expect("a u64 has sixteen digits")
 }
 
 /// What becomes of the time to live; numbers are indices of the argument that says it.
@@ -79,10 +139,18 @@ impl Options {
         while index < args.len() {
             let name = args.get(index);
             let condition = options.condition;
-            if is_option(name, b"NX") && condition != Condition::IfPresent {
+            let is_free = |own| condition == own || condition == Condition::Always;
+            let comparison = Condition::parse_comparison(name, index + 1);
+            if is_option(name, b"NX") && is_free(Condition::IfAbsent) {
                 options.condition = Condition::IfAbsent;
-            } else if is_option(name, b"XX") && condition != Condition::IfAbsent {
+            } else if is_option(name, b"XX") && is_free(Condition::IfPresent) {
                 options.condition = Condition::IfPresent;
+            } else if let Some(comparison) = comparison {
+                if condition != Condition::Always || index + 1 == args.len() {
+                    return Err(Refusal::SYNTAX);
+                }
+                options.condition = comparison;
+                index += 1;
             } else if is_option(name, b"GET") {
                 options.is_get = true;
             } else if is_option(name, b"KEEPTTL")

@@ -26,9 +26,14 @@ impl Mark {
     const COUNT: u8 = 0b11;
     const IS_PROVEN: u8 = 0b100;
 
+    /// How often the key was used since the last look, three at most.
+    pub(in super::super) const fn count(self) -> u8 {
+        self.0 & Self::COUNT
+    }
+
     /// Whether the key was used since the last look.
     pub(in super::super) const fn is_used(self) -> bool {
-        self.0 & Self::COUNT != 0
+        self.count() > 0
     }
 
     /// Whether the key has survived a look.
