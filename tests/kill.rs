@@ -38,20 +38,36 @@ struct Trial<'a> {
     shared: Shared,
     random: Random,
     is_evicting: bool,
+    /// Keys that servers have evicted before they were killed.
+    evicted_count: u64,
 }
 
 impl<'a> Trial<'a> {
     fn new(start: &'a dyn Fn() -> Server, start_in_vain: &'a dyn Fn(Duration)) -> Self {
+        Self::of(start, start_in_vain, false)
+    }
+
+    /// Of servers that may have evicted any key.
+    fn evicting(start: &'a dyn Fn() -> Server, start_in_vain: &'a dyn Fn(Duration)) -> Self {
+        Self::of(start, start_in_vain, true)
+    }
+
+    fn of(
+        start: &'a dyn Fn() -> Server,
+        start_in_vain: &'a dyn Fn(Duration),
+        is_evicting: bool,
+    ) -> Self {
         let mut random = Random(seed());
         Self {
             start,
             start_in_vain,
             loads: (0..CONNECTION_COUNT)
-                .map(|name| Load::new(name, random.next(), false))
+                .map(|name| Load::new(name, random.next(), is_evicting))
                 .collect(),
             shared: Shared::default(),
             random,
-            is_evicting: false,
+            is_evicting,
+            evicted_count: 0,
         }
     }
 
@@ -68,6 +84,9 @@ impl<'a> Trial<'a> {
                     scope.spawn(move || load.run(address, shared));
                 }
                 pass(life);
+                if self.is_evicting {
+                    self.evicted_count += evicted_keys(&server);
+                }
                 // Dropping it kills it.
                 drop(server);
             });
@@ -98,6 +117,7 @@ impl<'a> Trial<'a> {
         };
         let [least, most] = [&self.shared.highest_reply, &self.shared.sent_count]
             .map(|count| count.load(std::sync::atomic::Ordering::SeqCst));
+        let least = if is_evicting { 0 } else { least };
         assert!(
             (least..=most).contains(&counted),
             "after kill {round}: counted {counted}, not {least} to {most}"
@@ -150,6 +170,16 @@ impl<'a> Trial<'a> {
     }
 }
 
+/// Keys that a server has evicted so far.
+fn evicted_keys(server: &Server) -> u64 {
+    let info = server.client().value("INFO stats").text();
+    let count = info
+        .lines()
+        .find_map(|line| line.strip_prefix("evicted_keys:"));
+    let count = count.expect("INFO says how many");
+    count.trim().parse().expect("it is a number")
+}
+
 /// What a unit's keys hold.
 fn read(client: &mut Client, unit: &Unit) -> (States, Span) {
     let from_ms = now_ms();
@@ -186,23 +216,22 @@ fn kill_count() -> usize {
 
 /// Kills servers on one directory, under a mode of `appendfsync`.
 fn kill_under(mode: &str) {
+    // Little memory, so that compaction is always under way.
+    let options = ["--appendfsync", mode, "--maxmemory", "64mb"];
+    kill_with(&options, |start, start_in_vain| {
+        Trial::new(start, start_in_vain).run(kill_count());
+    });
+    tell_tried(&format!("{} kills under {mode}", kill_count()));
+}
+
+/// Lets servers with these options be killed on one directory.
+fn kill_with(options: &[&str], kill: impl FnOnce(&dyn Fn() -> Server, &dyn Fn(Duration))) {
     let folder = Folder::new();
     let path = folder.path().to_str().expect("the path is text");
-    // Little memory, so that compaction is always under way.
-    let arguments = [
-        "--dir",
-        path,
-        "--appendfsync",
-        mode,
-        "--shards",
-        "2",
-        "--maxmemory",
-        "64mb",
-    ];
+    let arguments = [&["--dir", path, "--shards", "2"], options].concat();
     let start = || Server::start(&arguments);
     let start_in_vain = |life| Server::start_in_vain(&coremap(), &arguments, life);
-    Trial::new(&start, &start_in_vain).run(kill_count());
-    tell_tried(&format!("{} kills under {mode}", kill_count()));
+    kill(&start, &start_in_vain);
     // What is left after all of that is a file in order.
     let ended = run(&["check", path]);
     assert_eq!(ended.code, Some(0), "{}", ended.said);
@@ -221,6 +250,16 @@ fn kills_lose_nothing_when_writes_are_synced_every_second() {
 #[test]
 fn kills_lose_nothing_when_writes_are_not_synced() {
     kill_under("no");
+}
+
+#[test]
+fn kills_bring_nothing_back_that_was_evicted_and_change_nothing_else() {
+    let options = ["--maxmemory", "4mb", "--maxmemory-policy", "allkeys-lru"];
+    kill_with(&options, |start, start_in_vain| {
+        let mut trial = Trial::evicting(start, start_in_vain);
+        trial.run(kill_count());
+        assert!(trial.evicted_count > 0, "there was memory for all");
+    });
 }
 
 #[test]

@@ -449,13 +449,14 @@ impl Lane {
 
     /// Takes the shard that was loaded for this core, in place of an empty one of another region.
     /// Nothing of that one is in use: no command that touches keys has run.
-    pub fn install(&mut self, shard: Shard) {
+    pub fn install(&mut self, mut shard: Shard) {
         let maxmemory_bytes = self.parts.core.settings.maxmemory_bytes;
         if shard.region().maxmemory_bytes() != maxmemory_bytes {
             // Changed while the data was being loaded. Should it be too much for this region, the
             // one it was opened with stays.
             let _ = shard.region().set_maxmemory(maxmemory_bytes);
         }
+        self.parts.core.configure(&mut shard);
         self.parts.region = Arc::clone(shard.region());
         self.parts.shard = shard;
         if self.parts.gate.is_held() {

@@ -148,6 +148,7 @@ impl Shard {
         self.free(LIMBO_STEP_LEN_BYTES);
         self.ask_for_a_round();
         self.evict_ahead(debt_bytes * 5 / 4, COMPACTION_STEP_NS_MAX);
+        self.retire_dead_block();
         if !self.should_compact() || !self.has_victim() {
             return;
         }
@@ -173,6 +174,19 @@ impl Shard {
         });
         let has_stopped_early = left.walk_bytes > 0 && left.time_ns > 0;
         !has_stopped_early && self.should_compact()
+    }
+
+    /// Gives up a block without live records when memory is short of what eviction keeps free: that
+    /// costs nothing, so it does not wait until enough else is dead.
+    pub(super) fn retire_dead_block(&mut self) {
+        if self.is_evicting()
+            && self.is_short_of_memory()
+            && let Some(block) = self.log.take_dead()
+        {
+            self.compaction.block_count += 1;
+            self.log.retire(block);
+            self.give_up(Retired::Block(block));
+        }
     }
 
     /// Empties one block, whatever it takes; false when none is dead enough or there is no room for

@@ -23,7 +23,8 @@
 //! | volatile-ttl                | what expires first, to a slot of the expiry wheel           |
 //!
 //! **When.** Writes evict about what they add while memory is nearly used up, and a write that finds
-//! none evicts until there is some. With several shards the one that holds most begins.
+//! none evicts until there is some. With several shards the one that holds most begins. A block that is
+//! dead as a whole is given up at once; what is dead elsewhere gathers until compaction is worth it.
 //!
 //! Not here: what comes after, which is compaction, and marks (`table::mark`).
 

@@ -283,6 +283,19 @@ impl Log {
         Some(victim)
     }
 
+    /// Takes a sealed block without live records out of its list, if the deadest is one.
+    pub(super) fn take_dead(&mut self) -> Option<BlockIndex> {
+        self.link_settled();
+        let class = self.classes.checked_ilog2()? as usize;
+        let block = self.block_at(self.heads[class])?;
+        if !self.is_dead(block) {
+            return None;
+        }
+        self.unlink(block, class);
+        self.blocks[block.get()].is_sealed = false;
+        Some(block)
+    }
+
     /// How dead a block is, in 32nds.
     pub(super) fn deadness(&self, block: BlockIndex) -> u64 {
         u64::from(self.blocks[block.get()].dead_bytes >> self.class_shift())

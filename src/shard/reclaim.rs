@@ -48,6 +48,7 @@ impl Shard {
         self.sweep();
         self.log.refill_reserve();
         self.evict_ahead(left_bytes, COMPACTION_STEP_NS_MAX);
+        self.retire_dead_block();
         let is_compacting = self.compact_in_background(left_bytes);
         let is_merging = self.merge_step();
         let is_draining = self.limbo.is_draining(&self.region, self.id);

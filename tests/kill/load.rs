@@ -40,10 +40,16 @@ impl Load {
         let unit = |kind, word: &str, i, count| {
             Unit::new(kind, (0..count).map(|part| key(word, i, part)).collect())
         };
-        let mut units: Vec<Unit> = (0..300).map(|i| unit(Kind::Plain, "plain", i, 1)).collect();
+        let plain_count = if is_evicting { 2_500 } else { 300 };
+        let mut units: Vec<Unit> = (0..plain_count)
+            .map(|i| unit(Kind::Plain, "plain", i, 1))
+            .collect();
         for i in 0..20 {
             units.push(unit(Kind::Counter, "counter", i, 1));
-            units.push(unit(Kind::Group, "group", i, GROUP_KEY_COUNT));
+            // One that is refused for want of memory may be half done.
+            if !is_evicting {
+                units.push(unit(Kind::Group, "group", i, GROUP_KEY_COUNT));
+            }
             units.push(unit(Kind::Pair, "pair", i, 2));
         }
         Self {
