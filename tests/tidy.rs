@@ -66,7 +66,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 /// The files that may hold unsafe code. Each opens with `#![expect(unsafe_code, reason = ..)]`.
 const UNSAFE_FENCE: &[&str] = &[
     "bench/src/allocations.rs",
-    "examples/shard_figures.rs",
+    "examples/common/mod.rs",
     "src/atomic.rs",
     "src/atomic/modelled.rs",
     "src/command/plan/transfer.rs",
