@@ -127,10 +127,11 @@ fn place(row: &Row) -> &'static str {
     match row.scope {
         Scope::Session => "the connection",
         Scope::Owner => "the key's shard",
-        Scope::PerKey => "each key's shard",
+        Scope::PerKey | Scope::Watch => "each key's shard",
         Scope::AllShards => "all shards",
         Scope::Cursor => "the shard its cursor is in",
         Scope::Plan => "the keys' shards",
+        Scope::Exec => "the shards of what was queued",
         Scope::Disk => "the connection, after all before it",
     }
 }
