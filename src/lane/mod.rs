@@ -18,8 +18,9 @@
 //! Files: what a connection sent (`input`, `buffer`, `window`), what it is owed (`output`,
 //! `fragment`, `gather`), what it does next (`turn`, `dispatch`, `split`, `fanout`, `exec`), how it has
 //! several shards at one moment (`holding`, `gate`, `moment`), what waits for the disk (`disk`) or for a
-//! pause to end (`pause`), what survives together (`transaction`), whose time it was (`timing`), and how
-//! cores read each other's keys (`direct`) and talk (`batch`, `ring`, `links`, `serve`).
+//! pause to end (`pause`), what survives together (`transaction`), whose time it was (`timing`), what
+//! nobody waits for (`upkeep`), and how cores read each other's keys (`direct`) and talk (`batch`,
+//! `ring`, `links`, `serve`).
 
 #[cfg(all(test, not(loom)))]
 mod bank_tests;
@@ -58,6 +59,7 @@ mod tests;
 mod timing;
 mod transaction;
 mod turn;
+mod upkeep;
 mod window;
 
 use std::collections::VecDeque;
@@ -76,9 +78,6 @@ pub use links::Links;
 
 use crate::command::{ClientIndex, Core, Now, Session, Watching};
 use crate::hash::Hasher;
-use crate::limits::{
-    BACKGROUND_EXPIRY_COUNT, BACKGROUND_LEN_BYTES, EXPIRY_PATIENCE_MS, TURN_EXPIRY_COUNT,
-};
 use crate::region::Region;
 use crate::resp::Extern;
 use crate::shard::{Moment, Shard};
@@ -407,46 +406,6 @@ impl Lane {
         self.parts.links.disarm();
     }
 
-    /// A bounded slice of work nobody waits for; true: there is more.
-    pub fn background(&mut self, now: Now) -> bool {
-        let shard = &mut self.parts.shard;
-        let is_expiring = shard.expire_due(now.ms(), BACKGROUND_EXPIRY_COUNT);
-        shard.background(BACKGROUND_LEN_BYTES) || is_expiring
-    }
-
-    /// When a key expires next, about: then [`background`](Self::background) should be called.
-    #[must_use]
-    pub fn next_expiry_ms(&self) -> Option<u64> {
-        self.parts.shard.next_expiry_ms()
-    }
-
-    /// Closes connections that were idle for longer than `timeout`; about once a second. One is
-    /// idle that has neither received nor sent since the last sweep and waits for no reply.
-    pub fn sweep(&mut self, now: Now) {
-        let core = &mut self.parts.core;
-        let timeout_ms = core.settings.timeout_s * 1000;
-        let connections = self.connections.iter_mut();
-        let connections = connections.filter_map(|place| place.connection.as_mut());
-        for connection in connections.filter(|connection| !connection.is_disconnected) {
-            let is_active = std::mem::take(&mut connection.is_active)
-                || connection.progress.is_some()
-                || connection.exec.is_some()
-                || connection.outstanding > 0;
-            let Some(session) = core.clients.get_mut(connection.client) else {
-                continue;
-            };
-            if is_active {
-                session.last_active_ms = session.last_active_ms.max(now.ms());
-            }
-            let idle_ms = now.ms().saturating_sub(session.last_active_ms);
-            if timeout_ms > 0 && idle_ms > timeout_ms {
-                core.clients.kill(connection.client);
-                core.stats.idle_disconnections += 1;
-            }
-        }
-        self.take_killed();
-    }
-
     /// Takes the shard that was loaded for this core, in place of an empty one of another region.
     /// Nothing of that one is in use: no command that touches keys has run.
     pub fn install(&mut self, mut shard: Shard) {
@@ -621,21 +580,8 @@ impl Lane {
         }
     }
 
-    /// Does a part of what background work should have done by now: connections leave it too little
-    /// time.
-    #[inline]
-    fn catch_up_with_expiry(&mut self, now: Now) {
-        let shard = &mut self.parts.shard;
-        if shard
-            .next_expiry_ms()
-            .is_some_and(|due_ms| due_ms + EXPIRY_PATIENCE_MS < now.ms())
-        {
-            shard.expire_due(now.ms(), TURN_EXPIRY_COUNT);
-        }
-    }
-
     /// Gives connections that a command or a timeout marked for closing their last turn.
-    fn take_killed(&mut self) {
+    pub(super) fn take_killed(&mut self) {
         self.parts.core.clients.take_killed(&mut self.killed);
         for client in self.killed.drain(..) {
             self.ready.push(self.by_client[client]);
