@@ -233,6 +233,7 @@ impl Connection {
         self.transaction.is_some()
             || self.holding.is_some()
             || self.exec.is_some()
+            || self.unposted.iter().any(|(_, batch)| batch.releases_hold)
             || matches!(&self.progress, Some(Progress::Fanout(fanout)) if fanout.must_finish())
     }
 

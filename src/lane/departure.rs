@@ -8,6 +8,7 @@
 //! | a batch held back here for room | it is posted when there is some, to be given up as well    |
 //! | a plan or an EXEC begun         | it goes on to its end, for nobody                          |
 //! | shards held, or about to be     | the same; then they are released                           |
+//! | a release held back for room    | it stays until that is posted: others wait for the shard   |
 //!
 //! Its input, its output and its name among the clients go at once, except in the last case.
 
@@ -95,13 +96,13 @@ impl Lane {
     }
 
     /// Lets plans go on whose client is gone, and forgets the connection when they are done.
+    /// True if there was any: what they release is for another exchange to give.
     pub(super) fn see_off(&mut self, now: Now) -> bool {
-        let mut is_busy = false;
+        let is_busy = !self.leaving.is_empty();
         for id in std::mem::take(&mut self.leaving) {
             let turn = self.turn(id, now);
             if turn == Turn::More {
                 self.leaving.push(id);
-                is_busy = true;
             } else if self
                 .connection(id)
                 .is_some_and(|it| !it.unposted.is_empty())

@@ -60,6 +60,8 @@ impl Worker<'_> {
 
     /// Answers a command that cannot run.
     pub(super) fn refuse(&mut self, args: Args<'_>, error: &[u8]) {
+        // Should it have waited for holds, it needs none now.
+        self.end_hold();
         let client = self.connection.client;
         self.write(false, |parts, reply| {
             reply.error_bytes(&refuse(&mut parts.core, client, args, error));

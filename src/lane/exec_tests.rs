@@ -1,8 +1,9 @@
 //! Transactions as a client sees them, and what they leave behind.
 
 use super::tests::{NOW, answer, command, key_of, lanes, lanes_in, send};
-use super::{ConnectionId, Lane, Peer};
+use super::{ConnectionId, Lane, Peer, Turn};
 use crate::command::Shared;
+use crate::limits::RING_CAPACITY;
 use crate::region::{Region, RegionOptions};
 use std::sync::Arc;
 
@@ -282,5 +283,148 @@ fn keys_of_two_shards_are_read_without_a_hold_unless_they_change_meanwhile() {
     let reply = answer(&mut lanes, id, &format!("MGET {a} {b}\r\n"));
     assert_eq!(reply, format!("*2\r\n$1\r\n1\r\n$300000\r\n{large}\r\n"));
     assert_eq!(holds(&lanes), before + 2);
+    assert_free(&mut lanes);
+}
+
+#[test]
+fn a_connection_that_closes_while_it_holds_shards_is_told_to_be_finished() {
+    for lane_count in [1, 2] {
+        for begun in ["FLUSHALL\r\n", "MULTI\r\nPING\r\nDBSIZE\r\nEXEC\r\n"] {
+            let mut lanes = lanes(lane_count, 77);
+            let id = lanes[0].connect(Peer::default(), NOW);
+            send(&mut lanes[0], id, format!("{begun}*x\r\n").as_bytes());
+            let turns = (0..20).map(|_| {
+                lanes.iter_mut().for_each(|lane| {
+                    lane.exchange(NOW);
+                });
+                lanes[0].turn(id, NOW)
+            });
+            let turns: Vec<_> = turns.take_while(|turn| *turn != Turn::Finished).collect();
+            // A connection that is idle is given no turn until more comes, and then nothing does.
+            assert!(!turns.contains(&Turn::Idle), "{begun:?}: {turns:?}");
+            assert!(turns.len() < 20, "{begun:?}: {turns:?}");
+            run_ready(&mut lanes);
+            assert_free(&mut lanes);
+        }
+    }
+}
+
+/// A connection whose release of shard 1 finds no room: the ring is full of batches that wait for it,
+/// of the other connections. It is owed nothing.
+fn with_release_held_back() -> (Vec<Lane>, ConnectionId, Vec<ConnectionId>) {
+    let (mut lanes, id) = two_lanes();
+    let key = key_of(1, 0);
+    let held = format!("WATCH {key}\r\nMULTI\r\nPING\r\n");
+    answer(&mut lanes, id, &held);
+    send(&mut lanes[0], id, b"EXEC\r\n");
+    lanes[0].turn(id, NOW);
+    for _ in 0..3 {
+        lanes[1].exchange(NOW);
+    }
+    assert!(lanes[1].parts.gate.is_held());
+    let others: Vec<_> = (0..RING_CAPACITY)
+        .map(|_| lanes[0].connect(Peer::default(), NOW))
+        .collect();
+    for other in &others {
+        send(&mut lanes[0], *other, format!("INCR {key}\r\n").as_bytes());
+        lanes[0].turn(*other, NOW);
+    }
+    lanes[0].exchange(NOW);
+    lanes[0].turn(id, NOW);
+    (lanes, id, others)
+}
+
+/// Runs both lanes as cores do that sleep when nothing is due: only who is ready has a turn.
+fn run_ready(lanes: &mut [Lane]) {
+    let mut ready = Vec::new();
+    while lanes.iter_mut().any(Lane::must_exchange) {
+        for lane in &mut *lanes {
+            lane.exchange(NOW);
+            lane.take_ready(&mut ready);
+            for id in ready.drain(..) {
+                while lane.turn(id, NOW) == Turn::More {}
+            }
+        }
+    }
+}
+
+#[test]
+fn a_release_without_room_is_sent_although_its_client_is_gone() {
+    let (mut lanes, id, others) = with_release_held_back();
+    lanes[0].disconnect(id);
+    run_ready(&mut lanes);
+    for (number, other) in others.iter().enumerate() {
+        let reply = format!(":{}\r\n", number + 1);
+        assert_eq!(answer(&mut lanes, *other, ""), reply);
+    }
+    assert_free(&mut lanes);
+}
+
+#[test]
+fn a_release_without_room_is_sent_as_soon_as_there_is_some_although_nothing_comes_back() {
+    let (mut lanes, id, others) = with_release_held_back();
+    // Another holds shard 0 meanwhile, and waits for shard 1: it keeps out who has yet to release it.
+    let last = lanes[0].connect(Peer::default(), NOW);
+    let mset = format!("MSET {} 1 {} 1\r\n", key_of(0, 1), key_of(1, 1));
+    send(&mut lanes[0], last, mset.as_bytes());
+    lanes[0].turn(last, NOW);
+    send(&mut lanes[0], id, b"PING\r\n");
+    run_ready(&mut lanes);
+    assert_eq!(answer(&mut lanes, last, ""), "+OK\r\n");
+    assert!(answer(&mut lanes, id, "").ends_with("+PONG\r\n+PONG\r\n"));
+    for (number, other) in others.iter().enumerate() {
+        let reply = format!(":{}\r\n", number + 1);
+        assert_eq!(answer(&mut lanes, *other, ""), reply);
+    }
+    assert_free(&mut lanes);
+}
+
+#[test]
+fn a_command_that_is_refused_after_it_waited_for_shards_lets_go_of_them() {
+    let (mut lanes, id) = two_lanes();
+    let other = lanes[0].connect(Peer::default(), NOW);
+    let mset = format!("MSET {} 1 {} 1\r\n", key_of(0, 0), key_of(1, 0));
+    for client in [id, other] {
+        send(&mut lanes[0], client, mset.as_bytes());
+        lanes[0].turn(client, NOW);
+    }
+    // What a command may do can change while it waits.
+    let client = lanes[0].by_client.iter().position(|it| *it == other);
+    let core = lanes[0].core_mut();
+    core.settings.requirepass = "secret".into();
+    core.clients[client.expect("it is there")].is_authenticated = false;
+    assert_eq!(answer(&mut lanes, id, ""), "+OK\r\n");
+    assert!(answer(&mut lanes, other, "").starts_with("-NOAUTH"));
+    assert_free(&mut lanes);
+}
+
+#[test]
+fn who_goes_lets_the_next_in_line_go_on_in_the_same_breath() {
+    let (mut lanes, id) = two_lanes();
+    let (a, b) = (key_of(0, 0), key_of(1, 0));
+    let mset = format!("MSET {a} 1 {b} 1\r\n");
+    let other = lanes[0].connect(Peer::default(), NOW);
+    for client in [id, other] {
+        send(&mut lanes[0], client, mset.as_bytes());
+        lanes[0].turn(client, NOW);
+    }
+    lanes[0].disconnect(id);
+    // As a core does: it sleeps when an exchange has found nothing, and nobody is ready.
+    let mut ready = Vec::new();
+    for _ in 0..100 {
+        let mut is_busy = false;
+        for lane in &mut lanes {
+            is_busy |= lane.must_exchange() && lane.exchange(NOW);
+            lane.take_ready(&mut ready);
+            is_busy |= !ready.is_empty();
+            for client in ready.drain(..) {
+                while lane.turn(client, NOW) == Turn::More {}
+            }
+        }
+        if !is_busy {
+            break;
+        }
+    }
+    assert_eq!(lanes[0].unsent(other), b"+OK\r\n");
     assert_free(&mut lanes);
 }

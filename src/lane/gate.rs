@@ -71,11 +71,6 @@ impl Gate {
         }
     }
 
-    /// Takes `who` out of the line.
-    pub(super) fn withdraw(&mut self, who: Holder) {
-        self.queue.retain(|other| *other != who);
-    }
-
     /// Lets a connection of this core wait until the shard is free. `since` is its note of the hold for
     /// which it waits already, however often it asks.
     pub(super) fn keep_out(&mut self, connection: ConnectionId, since: &mut Option<u64>) {
@@ -132,6 +127,14 @@ impl Parts {
             self.gate.woken.push(next.connection);
         }
         Some(next)
+    }
+
+    /// Takes `who` out of the line, or ends the hold that it was given since it asked.
+    pub(super) fn withdraw(&mut self, who: Holder) {
+        self.gate.queue.retain(|other| *other != who);
+        if self.gate.is_held_by(who) {
+            self.release(who);
+        }
     }
 
     fn give(&mut self, who: Holder) {

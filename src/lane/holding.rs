@@ -209,12 +209,24 @@ impl Worker<'_> {
         !is_held && self.must_leave()
     }
 
-    /// No further command shares the holds: sends the releases along with what is to be sent.
+    /// No further command shares the holds: sends the releases along with what is to be sent. Those
+    /// that the command waits for are given up: it will not run.
     pub(super) fn end_hold(&mut self) {
+        let (here, who) = (self.parts.core.id, self.holder());
         let Some(holding) = &mut self.connection.holding else {
             return;
         };
+        if holding.is_ending {
+            return self.settle_hold();
+        }
         holding.is_ending = true;
+        if !holding.is_begun() {
+            let is_asking_here = holding.shards.get(holding.asked_count) == Some(&here);
+            holding.shards.truncate(holding.asked_count);
+            if is_asking_here {
+                self.parts.withdraw(who);
+            }
+        }
         if let Last::Wanted(core) = holding.last {
             // There was no work for it.
             holding.shards.retain(|shard| *shard != core);
@@ -267,32 +279,15 @@ impl Worker<'_> {
 
     /// At the end of a turn: what no command under way needs any more is released.
     pub(super) fn leave_holds(&mut self) {
-        let connection = &mut *self.connection;
-        let is_busy = connection.progress.is_some() || connection.exec.is_some();
-        let Some(holding) = &mut connection.holding else {
+        let connection = &*self.connection;
+        let Some(holding) = &connection.holding else {
             return;
         };
-        if is_busy {
-            return;
+        let is_running = connection.progress.is_some() || connection.exec.is_some();
+        let is_going = connection.is_leaving || connection.is_closing;
+        let is_wanted = !holding.is_begun() && !holding.is_ending && !is_going;
+        if !is_running && !is_wanted {
+            self.end_hold();
         }
-        if holding.is_begun() {
-            if !holding.is_ending {
-                self.end_hold();
-            }
-        } else if connection.is_leaving || connection.is_closing {
-            // The command that asked for them will not run.
-            let is_asking_here =
-                holding.shards.get(holding.asked_count) == Some(&self.parts.core.id);
-            holding.shards.truncate(holding.asked_count);
-            holding.is_ending = true;
-            if is_asking_here {
-                let who = self.holder();
-                self.parts.gate.withdraw(who);
-                if self.parts.gate.is_held_by(who) {
-                    self.parts.release(who);
-                }
-            }
-        }
-        self.settle_hold();
     }
 }

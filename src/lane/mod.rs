@@ -344,6 +344,7 @@ impl Lane {
             || !self.service.is_idle(&self.parts.gate)
             || !self.parts.core.unwatched.is_empty()
             || !self.leaving.is_empty()
+            || self.wants_room()
             || self.has_durable()
             || !self.parts.released.is_empty()
             || self.notices.iter().any(|notice| !notice.is_empty())
@@ -358,7 +359,10 @@ impl Lane {
                 self.complete(core, batch);
             }
         }
-        if is_busy {
+        if self.wants_room() {
+            // There may be room although nothing has come: who took the batches may keep them until
+            // what finds no room has arrived.
+            is_busy = true;
             self.take_starved();
             self.post_for_the_gone();
         }
@@ -428,15 +432,11 @@ impl Lane {
     /// gone has a plan to finish, and no run of a large value is to be returned.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
-        let connections = self
+        let mut connections = self
             .connections
             .iter()
             .filter_map(|place| place.connection.as_ref());
-        connections
-            .map(|connection| connection.outstanding + connection.unposted.len())
-            .sum::<usize>()
-            == 0
-            && self.leaving.is_empty()
+        connections.all(|it| it.outstanding == 0 && it.unposted.is_empty() && !it.is_leaving)
             && self.gone.is_empty()
             && self.notices.iter().all(Notice::is_empty)
     }
@@ -510,6 +510,11 @@ impl Lane {
         }
         self.connections[ticket.connection.index as usize].connection = Some(connection);
         self.wake(ticket.connection);
+    }
+
+    /// Whether anything found a ring full.
+    fn wants_room(&self) -> bool {
+        !self.parts.starved.is_empty() || !self.gone.is_empty()
     }
 
     /// Lets connections try again that found a ring full.

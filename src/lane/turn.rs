@@ -75,6 +75,8 @@ impl<'a> Worker<'a> {
 
     /// Runs the turn.
     pub(super) fn run(mut self) -> Turn {
+        // Others may wait for a release among it: it waits for nobody.
+        self.post_waiting();
         self.drain_gathers();
         let Connection {
             timing, progress, ..
@@ -178,11 +180,13 @@ impl<'a> Worker<'a> {
     }
 
     fn out_of_input(&mut self) -> Turn {
-        if !self.connection.is_end_received {
+        self.connection.is_closing |= self.connection.is_end_received;
+        if !self.connection.is_closing {
             return Turn::Idle;
         }
-        self.connection.is_closing = true;
-        if self.barrier() {
+        // Nobody asks for another turn, so it must not end with holds to be released.
+        self.end_hold();
+        if self.barrier() && self.connection.holding.is_none() {
             Turn::Finished
         } else {
             Turn::Waiting
