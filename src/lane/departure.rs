@@ -101,17 +101,12 @@ impl Lane {
         let is_busy = !self.leaving.is_empty();
         for id in std::mem::take(&mut self.leaving) {
             let turn = self.turn(id, now);
-            if turn == Turn::More {
+            let Some(connection) = self.connection(id) else {
+                continue;
+            };
+            if turn == Turn::More || !connection.unposted.is_empty() {
                 self.leaving.push(id);
-            } else if self
-                .connection(id)
-                .is_some_and(|it| !it.unposted.is_empty())
-            {
-                self.leaving.push(id);
-            } else if self
-                .connection(id)
-                .is_some_and(|connection| !connection.must_finish())
-            {
+            } else if !connection.must_finish() {
                 self.disconnect(id);
             }
         }
