@@ -7,6 +7,7 @@ use crate::resp::{Args, Reply};
 
 use super::connection::DEFAULT_USER;
 use super::docs::{self, CATEGORIES};
+use super::refusal::printed;
 use super::table::tallied;
 use super::{Flags, Row, Run, SessionContext, reply_help, subcommand_arity};
 
@@ -76,7 +77,7 @@ fn categories(_: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>)
         return reply.error_bytes(&subcommand_arity(args));
     }
     if !CATEGORIES.iter().any(|name| is_wanted(name)) {
-        return reply.error_bytes(&[b"ERR Unknown category '", wanted, b"'"].concat());
+        return reply.error_bytes(&[b"ERR Unknown category '", printed(wanted), b"'"].concat());
     }
     let names: Vec<&str> = tallied()
         .filter(|row| docs::categories(row, docs::of(row.name)).any(is_wanted))

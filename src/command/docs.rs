@@ -244,7 +244,7 @@ static STANZAS: LazyLock<Vec<(&str, &str)>> = LazyLock::new(|| {
         .collect()
 });
 
-/// In the order in which Redis lists them.
+/// In the order in which Redis lists them; those of types that are not there yet have no commands.
 pub(super) const CATEGORIES: &[&str] = &[
     "keyspace",
     "read",
@@ -252,9 +252,13 @@ pub(super) const CATEGORIES: &[&str] = &[
     "set",
     "sortedset",
     "list",
+    "hash",
     "string",
     "bitmap",
     "hyperloglog",
+    "geo",
+    "stream",
+    "pubsub",
     "admin",
     "fast",
     "slow",
@@ -262,6 +266,7 @@ pub(super) const CATEGORIES: &[&str] = &[
     "dangerous",
     "connection",
     "transaction",
+    "scripting",
 ];
 
 #[cfg(test)]

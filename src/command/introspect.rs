@@ -38,7 +38,7 @@ const SUBCOMMANDS: &[Row] = &[
     },
     Row {
         name: "command|getkeysandflags",
-        arity: -3,
+        arity: -4,
         run: Run::Session(keys_and_flags),
         ..ANY_TIME
     },
@@ -109,9 +109,10 @@ fn keys(_: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>) {
     let command = args.slice(2..);
     match row_with_keys(command) {
         Ok(row) => {
-            let positions = row.keys.positions(command.len());
-            reply.array(positions.len());
-            positions.for_each(|position| reply.bulk(command.get(position)));
+            let keys = keys_of(row, command);
+            reply.array(keys.len());
+            keys.iter()
+                .for_each(|(position, _)| reply.bulk(command.get(*position)));
         }
         Err(error) => reply.error(error),
     }
@@ -124,26 +125,71 @@ fn keys_and_flags(_: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<
         Ok(row) => row,
         Err(error) => return reply.error(error),
     };
-    let uses = docs::of(row.name).key_uses();
-    let gets = command.iter().any(|arg| arg.eq_ignore_ascii_case(b"get"));
-    let positions = row.keys.positions(command.len());
-    reply.array(positions.len());
-    for (number, position) in positions.enumerate() {
+    let keys = keys_of(row, command);
+    reply.array(keys.len());
+    for (position, key_use) in keys {
         reply.array(2);
         reply.bulk(command.get(position));
-        // One specification stands for all keys, several for one each.
-        let key_use = uses
-            .get(number)
-            .or(uses.last())
-            .copied()
-            .unwrap_or_default();
-        if row.name == "set" && !gets {
-            write_set(["OW", "update"].into_iter(), reply);
-        } else {
-            let is_fixed = |flag: &&str| *flag != "variable_flags";
-            write_set(key_use.split(' ').filter(is_fixed), reply);
-        }
+        let is_fixed = |flag: &&str| *flag != "variable_flags";
+        write_set(key_use.split(' ').filter(is_fixed), reply);
     }
+}
+
+/// Where the keys of a request are, and what happens to each: flags, separated by spaces.
+fn keys_of(row: &Row, command: Args<'_>) -> Vec<(usize, &'static str)> {
+    let uses = docs::of(row.name).key_uses();
+    let positions = row.keys.positions(command.len()).enumerate();
+    let with_uses = positions.map(|(number, position)| {
+        // One specification stands for all keys, several for one each.
+        let key_use = uses.get(number).or(uses.last());
+        (position, key_use.copied().unwrap_or_default())
+    });
+    let mut keys: Vec<_> = with_uses.collect();
+    match row.name {
+        "set" if !has_get(command) => keys[0].1 = "OW update",
+        "bitfield" if only_gets(command) => keys[0].1 = "RO access",
+        "sort" => keys.extend(sort_destination(command).map(|position| (position, "OW update"))),
+        _ => {}
+    }
+    keys
+}
+
+/// Whether a SET returns what was there.
+fn has_get(command: Args<'_>) -> bool {
+    let mut options = command.slice(3..).iter();
+    options.any(|option| option.eq_ignore_ascii_case(b"get"))
+}
+
+/// Whether a BITFIELD leaves its key alone: all of it is GET and OVERFLOW, and whole.
+fn only_gets(command: Args<'_>) -> bool {
+    let mut at = 2;
+    while at < command.len() {
+        let len = match command.get(at).to_ascii_lowercase().as_slice() {
+            b"get" => 3,
+            b"overflow" => 2,
+            _ => return false,
+        };
+        at += len;
+    }
+    at == command.len()
+}
+
+/// Where a SORT names the key that it stores at; the last counts.
+fn sort_destination(command: Args<'_>) -> Option<usize> {
+    let mut found = None;
+    let mut at = 2;
+    while at < command.len() {
+        at += match command.get(at).to_ascii_lowercase().as_slice() {
+            b"limit" => 3,
+            b"get" | b"by" => 2,
+            b"store" if at + 1 < command.len() => {
+                found = Some(at + 1);
+                1
+            }
+            _ => 1,
+        };
+    }
+    found
 }
 
 /// The row of a request that has keys, if its number of arguments is right.

@@ -18,6 +18,7 @@ use std::fmt::Write as _;
 use crate::limits::LATENCY_SAMPLE_COUNT_MAX;
 use crate::resp::{Args, Reply};
 
+use super::refusal::printed;
 use super::tally::{Histogram, Tally};
 use super::{
     Context, Flags, Merge, Now, Part, Row, Run, Scope, SessionContext, Status, reply_help,
@@ -294,7 +295,8 @@ fn merge_graph(
     let events = Delays::of_parts(parts);
     let event = Delay::find(args.get(2)).map(|event| (event, events.history(event)));
     let Some((event, history)) = event.filter(|(_, history)| !history.samples.is_empty()) else {
-        let text = [b"ERR No samples available for event '", args.get(2), b"'"].concat();
+        let name = printed(args.get(2));
+        let text = [b"ERR No samples available for event '", name, b"'"].concat();
         return reply.error_bytes(&text);
     };
     let samples: Vec<Sample> = history.samples.iter().copied().collect();

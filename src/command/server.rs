@@ -147,8 +147,28 @@ fn role(_: &mut SessionContext<'_>, _: Args<'_>, reply: &mut Reply<'_>) {
     reply.array(0);
 }
 
-fn version(_: &mut SessionContext<'_>, _: Args<'_>, reply: &mut Reply<'_>) {
+/// LOLWUT: the version, whatever picture was asked for.
+fn version(_: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>) {
+    if !has_picture_of_numbers(args) {
+        return Refusal::NOT_AN_INTEGER.write(reply);
+    }
     reply.verbatim(concat!("Coremap ver. ", env!("CARGO_PKG_VERSION"), "\n").as_bytes());
+}
+
+/// Whether what LOLWUT is told is numbers where Redis reads numbers: the version, and the measures of
+/// the pictures that versions 4 to 6 have.
+fn has_picture_of_numbers(args: Args<'_>) -> bool {
+    if args.len() < 3 || !args.get(1).eq_ignore_ascii_case(b"version") {
+        return true;
+    }
+    let measure_count = match number::parse_i64(args.get(2)) {
+        None => return false,
+        Some(4 | 5) => 3,
+        Some(6) => 2,
+        Some(_) => 0,
+    };
+    let mut measures = args.slice(3..).iter().take(measure_count);
+    measures.all(|measure| number::parse_i64(measure).is_some())
 }
 
 /// A key cannot go to another database: there is none.

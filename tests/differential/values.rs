@@ -44,7 +44,7 @@ pub(crate) fn fill(place: Place<'_>, payloads: &[Vec<u8>], random: &mut Random) 
 
 fn named(name: &str) -> &'static [&'static str] {
     match name {
-        "category" => &["@read", "read", "string", "nosuch"],
+        "category" | "categoryname" => &["@read", "read", "string", "nosuch"],
         "client-id" => &["99999999", "88888888"],
         "command" | "command-name" => &["get", "SET", "client|list", "ping", "nosuch", "mset"],
         "connection-name" | "clientname" => &["me", "", "with space", "name"],
