@@ -198,7 +198,9 @@ fn expiry(name: &str, words: &[Vec<u8>]) -> Option<&'static str> {
         (token, &pair[1])
     });
     second.into_iter().chain(options).find_map(|(form, span)| {
-        let (unit_ms, is_span) = match form.to_ascii_lowercase().as_str() {
+        let form = form.to_ascii_lowercase();
+        let (unit_ms, is_span) = match form.as_str() {
+            "restore" if has(words, b"absttl") => (1, false),
             "expire" | "setex" | "ex" => (1000, true),
             "pexpire" | "psetex" | "restore" | "px" => (1, true),
             "expireat" | "exat" => (1000, false),
@@ -209,12 +211,17 @@ fn expiry(name: &str, words: &[Vec<u8>]) -> Option<&'static str> {
         if is_span && (1..100_000).contains(&span) {
             return Some("expires meanwhile");
         }
-        // What does not fit Redis's 64 bits is an error, which both must give.
-        let is_beyond_redis = span > (i64::MAX - if is_span { FAR_MS } else { 0 }) / unit_ms;
+        // What does not fit Redis's 64 bits is an error, which both must give; but RESTORE takes it.
+        let is_beyond_redis =
+            form != "restore" && span > (i64::MAX - if is_span { FAR_MS } else { 0 }) / unit_ms;
         let is_beyond_us = span > FAR_MS / unit_ms;
         (is_beyond_us && !is_beyond_redis)
             .then_some("Coremap keeps expiries up to the year 10889: docs/COMMANDS.md")
     })
+}
+
+fn has(words: &[Vec<u8>], option: &[u8]) -> bool {
+    words.iter().any(|word| word.eq_ignore_ascii_case(option))
 }
 
 /// About eight thousand years.
