@@ -429,7 +429,7 @@ impl Lane {
     }
 
     /// Whether other cores owe it nothing: no batch is out or waits for room, no connection that is
-    /// gone has a plan to finish, and no run of a large value is to be returned.
+    /// gone has a plan to finish, no hold is to be given, and no run of a large value to be returned.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
         let mut connections = self
@@ -438,6 +438,7 @@ impl Lane {
             .filter_map(|place| place.connection.as_ref());
         connections.all(|it| it.outstanding == 0 && it.unposted.is_empty() && !it.is_leaving)
             && self.gone.is_empty()
+            && !self.parts.gate.has_next()
             && self.notices.iter().all(Notice::is_empty)
     }
 
