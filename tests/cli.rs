@@ -348,7 +348,7 @@ fn a_terminal_has_hints_completion_help_and_a_history_of_its_owner() {
     let mut terminal = start();
     terminal.expect(&prompt);
     terminal.type_keys("set");
-    terminal.expect("\u{1b}[90m key value [NX|XX]");
+    terminal.expect("\u{1b}[90m key value [NX|XX|IFEQ");
     terminal.type_keys(" greeting \"hello there\"\r");
     terminal.expect("\r\nOK\r\n");
     terminal.type_keys("strl\t");
