@@ -44,6 +44,9 @@ pub const LATENCY_SAMPLE_COUNT_MAX: usize = 160;
 
 // ── commands ────────────────────────────────────────────────────────────────────────────────────
 
+/// Values that one BITOP, PFCOUNT or PFMERGE combines: small ones are copied to one place, 1 GiB at most.
+/// Beyond: `-ERR too many source keys`.
+pub const GATHERED_KEY_COUNT_MAX: usize = 4096;
 /// Bytes of a HyperLogLog from which it is dense, as Redis's `hll-sparse-max-bytes` by default.
 pub const HLL_SPARSE_LEN_BYTES_MAX: usize = 3000;
 

@@ -38,6 +38,8 @@ use play::{Difference, Pair, cut, line};
 use script::{Source, Step};
 use syntax::Command;
 
+/// The scripts that every change is tried with: what is found by rare chance is for the long run.
+const DEFAULT_SEED: u64 = 55;
 /// Scripts of one run, each of 300 commands.
 const SCRIPT_COUNT: (u64, u64) = (100, 4000);
 /// Most failures that one run collects before it shows them.
@@ -116,7 +118,12 @@ fn compare(shards: &str, protocol: u8) {
         protocol,
     };
     let source = source(&pair);
-    let seed = seed();
+    let is_given = std::env::var("COREMAP_TEST_SEED").is_ok();
+    let seed = if is_given || scale(false, true) {
+        seed()
+    } else {
+        DEFAULT_SEED
+    };
     let mut coverage = Coverage::default();
     let mut failures = BTreeMap::new();
     let mut step_count = 0;

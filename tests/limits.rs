@@ -289,6 +289,19 @@ fn connections_that_come_and_go_in_waves_leave_nothing_behind() {
 }
 
 #[test]
+fn more_values_than_one_command_combines_are_refused() {
+    for shards in ["1", "2"] {
+        let server = Server::start(&["--shards", shards]);
+        let mut client = server.client();
+        let names: Vec<String> = (0..4097).map(|number| format!("key:{number}")).collect();
+        let most = names[1..].join(" ");
+        client.expect(&format!("PFCOUNT {most}"), ":0\\r\\n");
+        let all = names.join(" ");
+        client.expect(&format!("PFCOUNT {all}"), "-ERR too many source keys\\r\\n");
+    }
+}
+
+#[test]
 fn idle_connections_are_closed_after_the_timeout() {
     let server = Server::start(&["--timeout", "1", "--shards", "2"]);
     let mut client = server.client();

@@ -3,8 +3,9 @@
 //! SET changes all of its settings or none: every core reads the whole command into a copy of its
 //! settings before it takes the copy. All cores hold the same values, so they agree.
 
-use std::fs::{self, File};
+use std::fs::{self, OpenOptions};
 use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use crate::resp::{Args, Reply};
@@ -186,12 +187,22 @@ fn rewrite_file(context: &mut SessionContext<'_>, _: Args<'_>, reply: &mut Reply
         ..Settings::default()
     };
     let written = fs::read_to_string(path).and_then(|text| {
-        let draft = path.with_extension("rewrite");
-        let mut file = File::create(&draft)?;
-        file.set_permissions(fs::metadata(path)?.permissions())?;
-        file.write_all(settings::rewrite(&text, &core.settings, &resolved).as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&draft, path)
+        // One of its own for each core, which nobody else may have made or may read: it may hold the
+        // password.
+        let draft = path.with_extension(format!("rewrite-{}-{}", std::process::id(), core.id));
+        let mut options = OpenOptions::new();
+        let mut file = options
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&draft)?;
+        let text = settings::rewrite(&text, &core.settings, &resolved);
+        let replaced = fs::metadata(path)
+            .and_then(|metadata| file.set_permissions(metadata.permissions()))
+            .and_then(|()| file.write_all(text.as_bytes()))
+            .and_then(|()| file.sync_all())
+            .and_then(|()| fs::rename(&draft, path));
+        replaced.inspect_err(|_| _ = fs::remove_file(&draft))
     });
     match written {
         Ok(()) => reply.ok(),

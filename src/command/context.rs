@@ -22,7 +22,7 @@ use super::settings::Settings;
 use super::slowlog::{Excerpt, SlowLog};
 use super::tally::Tally;
 use super::transaction::{Queue, Watching};
-use super::{Flags, Row};
+use super::{Flags, Row, Scope};
 use crate::limits::{EXACT_BELOW_US, TURN_COMMAND_COUNT_MAX};
 
 /// The time a command runs at: one reading per turn.
@@ -207,9 +207,11 @@ impl Core {
     }
 
     /// Until when a command of `row` waits, if it does. What ends a pause does not wait for it.
-    pub fn paused_until_ms(&self, row: &Row, now: Now) -> Option<u64> {
+    pub fn paused_until_ms(&self, row: &Row, client: ClientIndex, now: Now) -> Option<u64> {
         let pause = self.pause.filter(|pause| pause.until_ms > now.ms())?;
-        let may_write = row.flags.contains(Flags::WRITE);
+        let is_exec = row.scope == Scope::Exec;
+        let queue = self.clients[client].queue.as_ref().filter(|_| is_exec);
+        let may_write = row.flags.contains(Flags::WRITE) || queue.is_some_and(|it| it.is_writing());
         let waits = (pause.is_of_all || may_write) && row.name != "client|unpause";
         waits.then_some(pause.until_ms)
     }

@@ -23,7 +23,7 @@ use super::held::{hold, let_go};
 use super::key::DEADLINE_MS_MAX;
 use super::number::parse_i64;
 use super::refusal::{Refusal, answer};
-use super::string::{READ, STORE, on_owner, routed_key};
+use super::string::{READ, STORE, on_owner, routed_key, value_len_bytes_max};
 use super::{Context, Flags, Row, Status};
 
 pub(super) const ROWS: &[Row] = &[
@@ -242,6 +242,9 @@ fn store(
         }
         Content::Other(_) => unreachable!("it was refused"),
     };
+    if len_bytes > value_len_bytes_max(context) {
+        return Err(Refusal::TOO_LONG);
+    }
     let mut place = [0; 2];
     if len_bytes < LARGE_VALUE_LEN_BYTES_MIN {
         let mut value = vec![0; len_bytes];

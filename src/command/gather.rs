@@ -119,6 +119,10 @@ impl Bench<'_, '_> {
     }
 }
 
+/// The error reply to a command over more than [`GATHERED_KEY_COUNT_MAX`](crate::limits::GATHERED_KEY_COUNT_MAX)
+/// values.
+pub const TOO_MANY_VALUES: &str = "ERR too many source keys";
+
 fn draft_of(context: &Context<'_>) -> Option<u32> {
     let number = context.resume.cursor.checked_sub(1)?;
     Some(u32::try_from(number).expect("a run was kept"))

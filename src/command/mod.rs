@@ -73,7 +73,7 @@ pub use context::{
     Session, SessionContext, Shared,
 };
 pub use direct::{Direct, DirectRun};
-pub use gather::Gathering;
+pub use gather::{Gathering, TOO_MANY_VALUES};
 pub use latency::Delay;
 pub use persistence::{LOADING, Loading, Saving, Wait};
 pub use refusal::no_room;

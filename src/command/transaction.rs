@@ -101,8 +101,10 @@ impl Queue {
             // Nothing of it will run.
             return true;
         }
-        let len_bytes: usize = args.iter().map(<[u8]>::len).sum();
-        if self.bytes.len() + len_bytes > TRANSACTION_LEN_BYTES_MAX {
+        let len_bytes = args.iter().map(<[u8]>::len).sum::<usize>()
+            + args.len() * size_of::<Span>()
+            + size_of::<(&Row, usize)>();
+        if self.len_bytes() + len_bytes > TRANSACTION_LEN_BYTES_MAX {
             return false;
         }
         for argument in args.iter() {
@@ -111,6 +113,12 @@ impl Queue {
         }
         self.commands.push((row, self.spans.len()));
         true
+    }
+
+    /// Whether any of its commands may change keys.
+    pub fn is_writing(&self) -> bool {
+        let mut rows = self.commands.iter().map(|(row, _)| row);
+        rows.any(|row| row.flags.contains(Flags::WRITE))
     }
 
     /// How many commands there are.
@@ -125,7 +133,9 @@ impl Queue {
 
     /// Memory it takes for arguments.
     pub fn len_bytes(&self) -> usize {
-        self.bytes.len() + std::mem::size_of_val(self.spans.as_slice())
+        self.bytes.len()
+            + size_of_val(self.spans.as_slice())
+            + size_of_val(self.commands.as_slice())
     }
 
     /// The bytes of all arguments.

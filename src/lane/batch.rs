@@ -46,7 +46,7 @@ pub(super) struct Ticket {
     /// The gather's number within the connection; none for a part of a fan-out.
     pub(super) gather: Option<u32>,
     /// The batch's place in its gather or fan-out.
-    pub(super) place: u16,
+    pub(super) place: u32,
 }
 
 /// What one core tells another without waiting for an answer.

@@ -15,9 +15,9 @@ use super::split::Split;
 use super::turn::{Flow, Worker};
 use crate::command::room::row_for;
 use crate::command::transaction::{Queued, queue, refuse};
-use crate::command::{Flags, Merge, Row, Scope, check};
+use crate::command::{Flags, Merge, Row, Scope, TOO_MANY_VALUES, check};
 use crate::hash::KeyHash;
-use crate::limits::{PLENTY_LEN_BYTES, WHOLE_KEY_COUNT_MAX};
+use crate::limits::{GATHERED_KEY_COUNT_MAX, PLENTY_LEN_BYTES, WHOLE_KEY_COUNT_MAX};
 use crate::resp::{Args, Span};
 use crate::running;
 use crate::shard::Probe;
@@ -55,7 +55,13 @@ impl Worker<'_> {
             }
         }
         let holds_itself = !matches!(row.scope, Scope::Session | Scope::Owner | Scope::Cursor);
-        (!holds_itself && self.must_leave()).then_some(Flow::Waits)
+        let is_kept_out = if holds_itself {
+            let is_inside = self.connection.holding.is_some() || self.connection.exec.is_some();
+            !is_inside && self.is_kept_out()
+        } else {
+            self.must_leave()
+        };
+        is_kept_out.then_some(Flow::Waits)
     }
 
     /// Answers a command that cannot run.
@@ -155,6 +161,10 @@ impl Worker<'_> {
         let args = place.args(spans);
         let positions = row.keys.positions(args.len());
         let key_count = positions.len();
+        if row.gathering.is_some() && key_count > GATHERED_KEY_COUNT_MAX {
+            self.write(false, |_, reply| reply.error(TOO_MANY_VALUES));
+            return Flow::Begun;
+        }
         let placement = &self.parts.placement;
         let mut owners = positions.map(|position| placement.owner(args.get(position)));
         let first = owners.next().expect("the arity asks for a key");
@@ -193,11 +203,13 @@ impl Worker<'_> {
         if row.scope == Scope::Plan {
             return self.follow_plan(row, place, spans);
         }
-        if !self.begin_together(row, args.len()) {
+        let must_make_room = self.must_make_room(row, args);
+        // What was begun before may need the room that is there now.
+        if must_make_room && !self.barrier() || !self.begin_together(row, args.len()) {
             return Flow::Waits;
         }
         let arguments = place.owned(spans);
-        if self.must_make_room(row, args) {
+        if must_make_room {
             let parts: Vec<_> = self
                 .owners_of(row, args)
                 .into_iter()

@@ -21,7 +21,7 @@ use super::fanout::Fanout;
 use super::forward::Place;
 use super::turn::{Flow, Worker};
 use crate::command::transaction::{CHECK, NOTE, check_exec};
-use crate::command::{Flags, Now, Queue, Resume, Row, Run, Scope, SessionContext, Watching};
+use crate::command::{Now, Queue, Resume, Row, Run, Scope, SessionContext, Watching};
 use crate::resp::{Args, Span};
 use crate::shard::Probe;
 
@@ -74,8 +74,7 @@ impl Worker<'_> {
         let watching = session.watching.take();
         self.refresh_session();
         self.connection.exec = Some(Box::new(Exec::new(&queue, watching.clone())));
-        let is_writing = |(row, _): (&Row, _)| row.flags.contains(Flags::WRITE);
-        if self.parts.region.is_durable() && queue.commands().any(is_writing) {
+        if self.parts.region.is_durable() && queue.is_writing() {
             self.connection.transaction = Some(self.parts.open_transaction());
         }
         self.connection.progress = Some(Progress::Exec);

@@ -11,6 +11,7 @@ use super::fragment::Fragment;
 use super::parts::{Call, Parts};
 use super::turn::Worker;
 use crate::command::plan::{Next, Plan, Step};
+use crate::command::transaction::NOTE;
 use crate::command::{Part, Resume, Row, SessionContext, Status, merge};
 use crate::hash::KeyHash;
 use crate::resp::Args;
@@ -118,6 +119,7 @@ impl Fanout {
     /// Whether it must go on although its client is gone: a plan holds on to what it fetched.
     pub(super) fn must_finish(&self) -> bool {
         matches!(self.goal, Goal::Plan(..))
+            || self.errands.iter().any(|it| it.row.name == NOTE.name)
     }
 
     /// The arguments of the command, if it is one.
@@ -196,7 +198,7 @@ impl Fanout {
 
     /// Takes the part that came back.
     pub(super) fn put_batch(&mut self, batch: &mut Batch) {
-        let errand = &mut self.errands[usize::from(batch.ticket.place)];
+        let errand = &mut self.errands[batch.ticket.place as usize];
         errand.state = State::Done {
             reply: std::mem::take(&mut batch.replies),
             element_count: batch.element_count,
@@ -213,7 +215,7 @@ impl Fanout {
     }
 
     fn send(&mut self, worker: &mut Worker<'_>) {
-        for (place, errand) in (0u16..).zip(&mut self.errands) {
+        for (place, errand) in (0u32..).zip(&mut self.errands) {
             if !matches!(errand.state, State::New) {
                 continue;
             }

@@ -78,7 +78,7 @@ impl Worker<'_> {
         let ticket = Ticket {
             connection: self.connection.id,
             gather: Some(number),
-            place: batch_place,
+            place: u32::from(batch_place),
         };
         let mut batch = self.parts.take_batch(ticket);
         batch.protocol = protocol;

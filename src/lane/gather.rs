@@ -193,7 +193,7 @@ impl Gather {
 
     /// Puts a batch that came back into its place.
     pub(super) fn put_batch(&mut self, batch: Box<Batch>) {
-        let place = usize::from(batch.ticket.place);
+        let place = batch.ticket.place as usize;
         assert!(self.batches[place].is_none());
         self.batches[place] = Some(batch);
     }

@@ -79,7 +79,7 @@ impl Holding {
 }
 
 impl Worker<'_> {
-    fn holder(&self) -> Holder {
+    pub(super) fn holder(&self) -> Holder {
         Holder {
             core: self.parts.core.id,
             connection: self.connection.id,
@@ -195,10 +195,12 @@ impl Worker<'_> {
     /// Ends sharing before a command that needs no hold. True if the connection has to wait, because
     /// another holds this core's shard by now.
     pub(super) fn must_leave(&mut self) -> bool {
-        if self.connection.holding.is_none() || self.connection.exec.is_some() {
+        if self.connection.exec.is_some() {
             return false;
         }
-        self.end_hold();
+        if self.connection.holding.is_some() {
+            self.end_hold();
+        }
         self.is_kept_out()
     }
 

@@ -20,7 +20,9 @@ impl Worker<'_> {
     pub(super) fn may_begin(&mut self, row: &'static Row) -> bool {
         let client = self.connection.client;
         let core = &mut self.parts.core;
-        if let Some(until_ms) = core.paused_until_ms(row, self.now) {
+        // Who waits for shards was let through before, and what is held meanwhile others wait for.
+        let until_ms = core.paused_until_ms(row, client, self.now);
+        if let Some(until_ms) = until_ms.filter(|_| self.connection.holding.is_none()) {
             let session = &mut core.clients[client];
             self.connection.is_paused = true;
             session.is_blocked = true;

@@ -91,6 +91,8 @@ impl<'a> Worker<'a> {
         self.leave_holds();
         self.close_gather();
         self.drain_gathers();
+        // What was just committed may have been the last thing to wait for.
+        self.settle_hold();
         self.drop_muted();
         let is_full = self.connection.output.unsent_len_bytes() >= OUTPUT_PAUSE_LEN_BYTES;
         if is_full && !self.connection.is_gathered() && self.connection.holding.is_none() {
@@ -406,7 +408,9 @@ impl<'a> Worker<'a> {
         let core = &self.parts.core;
         let session = &core.clients[self.connection.client];
         self.connection.is_closing |= session.close_after_reply || session.is_killed;
-        self.may_run_all = may_run_all(core, session) && self.connection.holding.is_none();
+        self.may_run_all = may_run_all(core, session)
+            && self.connection.holding.is_none()
+            && !self.parts.gate.is_closed_to(self.holder());
         self.limits = request_limits(core, session);
         self.connection
             .output
@@ -420,7 +424,9 @@ impl<'a> Worker<'a> {
     /// Takes note that no shard is held any more.
     pub(super) fn refresh_path(&mut self) {
         let core = &self.parts.core;
-        self.may_run_all = may_run_all(core, &core.clients[self.connection.client]);
+        // Another may have been given this core's shard since the turn began.
+        self.may_run_all = may_run_all(core, &core.clients[self.connection.client])
+            && !self.parts.gate.is_closed_to(self.holder());
     }
 
     /// Runs a command on this core's shard.

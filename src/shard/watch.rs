@@ -55,9 +55,11 @@ impl Shard {
             .as_mut()
             .and_then(|watches| watches.by_id.get_mut(&id));
         let keys = watch.map(|watch| std::mem::take(&mut watch.keys));
+        let mut has_expired = false;
         for name in keys.iter().flatten() {
-            // Lets what has expired go, which marks the watch.
-            let _ = self.find(self.key(name), now_ms);
+            // Lets what has expired go, which marks the watch, unless there is no room for its tombstone.
+            let is_found = self.find(self.key(name), now_ms).is_some();
+            has_expired |= !is_found && self.lookup(self.key(name)).is_some();
         }
         let watch = self
             .watches
@@ -65,7 +67,7 @@ impl Shard {
             .and_then(|watches| watches.by_id.get_mut(&id));
         watch.is_some_and(|watch| {
             watch.keys = keys.unwrap_or_default();
-            !watch.is_marked
+            !watch.is_marked && !has_expired
         })
     }
 
