@@ -1,7 +1,7 @@
 //! Commands over values of several keys: on one shard and on several, small and large, to the end
 //! and given up.
 
-use super::harness::Harness;
+use super::harness::{Harness, bulk};
 
 /// Keys of which no two neighbours live on one of two shards.
 fn keys(harness: &Harness, count: usize) -> Vec<String> {
@@ -61,15 +61,6 @@ fn strings_of_any_length_and_shard_are_combined_alike() {
             assert_eq!(harness.run(&[b"EXISTS", a]), b":0\r\n");
         }
     }
-}
-
-/// The bytes of a bulk string.
-fn bulk(reply: &[u8]) -> &[u8] {
-    let end = reply
-        .iter()
-        .position(|byte| *byte == b'\n')
-        .expect("a line");
-    &reply[end + 1..reply.len() - 2]
 }
 
 #[test]

@@ -284,3 +284,12 @@ impl Ran {
         }
     }
 }
+
+/// The bytes of a bulk string.
+pub(super) fn bulk(reply: &[u8]) -> &[u8] {
+    let end = reply
+        .iter()
+        .position(|byte| *byte == b'\n')
+        .expect("a line");
+    &reply[end + 1..reply.len() - 2]
+}

@@ -408,9 +408,6 @@ impl<'a> Worker<'a> {
         let core = &self.parts.core;
         let session = &core.clients[self.connection.client];
         self.connection.is_closing |= session.close_after_reply || session.is_killed;
-        self.may_run_all = may_run_all(core, session)
-            && self.connection.holding.is_none()
-            && !self.parts.gate.is_closed_to(self.holder());
         self.limits = request_limits(core, session);
         self.connection
             .output
@@ -419,13 +416,15 @@ impl<'a> Worker<'a> {
             self.protocol = session.protocol;
             self.close_gather();
         }
+        self.refresh_path();
     }
 
-    /// Takes note that no shard is held any more.
+    /// Looks again whether anything keeps commands from running: another may have been given this
+    /// core's shard since the turn began.
     pub(super) fn refresh_path(&mut self) {
         let core = &self.parts.core;
-        // Another may have been given this core's shard since the turn began.
         self.may_run_all = may_run_all(core, &core.clients[self.connection.client])
+            && self.connection.holding.is_none()
             && !self.parts.gate.is_closed_to(self.holder());
     }
 

@@ -1,16 +1,7 @@
 //! Payloads there and back, and hostile ones.
 
 use crate::command::Random;
-use crate::command::harness::Harness;
-
-/// The bytes of a bulk string.
-fn bulk(reply: &[u8]) -> &[u8] {
-    let end = reply
-        .iter()
-        .position(|byte| *byte == b'\n')
-        .expect("a line");
-    &reply[end + 1..reply.len() - 2]
-}
+use crate::command::harness::{Harness, bulk};
 
 #[test]
 fn a_value_of_any_length_is_dumped_and_restored() {
