@@ -13,7 +13,7 @@ use super::forward::{Place, Route};
 use super::parts::Parts;
 use super::turn::Worker;
 use super::window::{Parsed, Window};
-use crate::command::{Direct, Now, Status};
+use crate::command::{Direct, Flags, Now, Row, Status};
 use crate::hash::KeyHash;
 use crate::resp::{Args, Reply};
 use crate::running;
@@ -33,13 +33,41 @@ pub(super) fn prefetch_bucket(owner: u16, hash: KeyHash, shard: &Shard, reads_an
     }
 }
 
-/// Looks for a key whose bucket has arrived, and begins to fetch its record.
+/// What a command will do with the record of its key.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Aim {
+    /// Read it where it is, whichever core's it is.
+    ReadAnywhere,
+    /// Read it on the core it belongs to.
+    Read,
+    /// Replace or remove it, there too.
+    Write,
+}
+
+impl Aim {
+    /// Of a command that may read another core's table or not.
+    #[inline(always)]
+    pub(super) fn of(row: &Row, reads_any: bool) -> Self {
+        if reads_any {
+            Self::ReadAnywhere
+        } else if row.flags.contains(Flags::WRITE) {
+            Self::Write
+        } else {
+            Self::Read
+        }
+    }
+}
+
+/// Looks for a key whose bucket has arrived, and begins to fetch what its command will touch next.
 #[inline(always)]
-pub(super) fn probe(owner: u16, hash: KeyHash, shard: &Shard, reads_any: bool) -> Probe {
-    if reads_any {
+pub(super) fn probe(owner: u16, hash: KeyHash, shard: &Shard, aim: Aim) -> Probe {
+    if aim == Aim::ReadAnywhere {
         shard.reader(owner).probe(hash)
     } else if owner == shard.id() {
-        shard.probe(hash)
+        match aim {
+            Aim::Write => shard.probe_to_write(hash),
+            _ => shard.probe(hash),
+        }
     } else {
         Probe::of(hash)
     }

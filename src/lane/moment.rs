@@ -4,12 +4,12 @@
 //! own is read twice (`shard::Moment`). If that fails, for a change in between, a large value, or a key
 //! whose time has come, the command holds the shards (`holding`).
 
+use super::direct::{self, Aim, answer};
 use super::forward::Route;
 use super::fragment::Fragment;
 use super::gather::parse_integer;
 use super::parts::{Call, Parts};
 use super::turn::Worker;
-use super::{direct, direct::answer};
 use crate::command::{ClientIndex, Merge, Now, Resume, Row, Status};
 use crate::limits::WHOLE_KEY_COUNT_MAX;
 use crate::resp::{Args, Protocol, Reply, Span};
@@ -111,7 +111,7 @@ impl Reading<'_> {
             let next = ahead.next(
                 source,
                 |(_, owner), hash| direct::prefetch_bucket(owner, hash, shard, true),
-                |(_, owner), hash| direct::probe(owner, hash, shard, true),
+                |(_, owner), hash| direct::probe(owner, hash, shard, Aim::ReadAnywhere),
             );
             let Some(((position, owner), mut probe)) = next else {
                 return true;

@@ -296,7 +296,9 @@ impl Ahead {
             self.prefetched += 1;
         }
         while self.probed < end.min(batch.ran + PROBE_COMMAND_COUNT) {
-            let probe = parts.shard.probe(batch.commands[self.probed].hash);
+            // Commands that only read seldom come this way.
+            let hash = batch.commands[self.probed].hash;
+            let probe = parts.shard.probe_to_write(hash);
             self.probes[self.probed % PROBE_COMMAND_COUNT] = probe;
             self.probed += 1;
         }

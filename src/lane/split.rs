@@ -9,7 +9,7 @@
 
 use super::Turn;
 use super::connection::{OwnedArguments, Progress};
-use super::direct;
+use super::direct::{self, Aim};
 use super::forward::{Place, Route};
 use super::fragment::Fragment;
 use super::gather::Emit;
@@ -195,6 +195,7 @@ impl Split {
         let reads_any =
             is_read && core.settings.direct_reads && worker.connection.gathers.is_empty();
         let (row, args, fetched) = (self.row, self.arguments.args(), &mut self.fetched);
+        let aim = Aim::of(row, reads_any);
         let source = || {
             let position = row.keys.position(args.len(), *fetched)?;
             *fetched += 1;
@@ -204,7 +205,7 @@ impl Split {
         let next = self.ahead.next(
             source,
             |owner, hash| direct::prefetch_bucket(owner, hash, shard, reads_any),
-            |owner, hash| direct::probe(owner, hash, shard, reads_any),
+            |owner, hash| direct::probe(owner, hash, shard, aim),
         );
         next.expect("each key is looked at once")
     }

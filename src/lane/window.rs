@@ -12,7 +12,7 @@
 //! commands at a time: each stage is then a tight loop of its own (measured: a quarter less per GET
 //! than by one command at a time).
 
-use super::direct;
+use super::direct::{self, Aim};
 use super::input::Input;
 use crate::command::{Row, Scope, lookup};
 use crate::hash::{Hasher, KeyHash, cluster_slot, shard_of_slot};
@@ -184,7 +184,8 @@ impl Window {
         while self.probed < end {
             let parsed = &mut self.ring[self.probed % WINDOW_COMMAND_COUNT];
             let (owner, hash) = (parsed.owner, parsed.probe.hash);
-            parsed.probe = direct::probe(owner, hash, shard, reads_others && parsed.is_read());
+            let aim = parsed.aim(reads_others);
+            parsed.probe = direct::probe(owner, hash, shard, aim);
             self.probed += 1;
         }
     }
@@ -372,6 +373,14 @@ impl Parsed {
     #[inline]
     pub(super) fn is_read(&self) -> bool {
         self.is_routed() && self.row.is_some_and(|row| row.direct.is_some())
+    }
+
+    /// What it will do with the record of its key.
+    #[inline]
+    fn aim(&self, reads_others: bool) -> Aim {
+        self.row.map_or(Aim::Read, |row| {
+            Aim::of(row, reads_others && self.is_read())
+        })
     }
 
     /// Whether one key decides where it runs.

@@ -41,6 +41,20 @@ mod census;
 mod durable;
 mod entry;
 mod file;
+
+/// Begins to fetch the cache line of `address`, which may be any: a prefetch cannot fault.
+#[inline(always)]
+pub(crate) fn prefetch<T>(address: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: it reads nothing and cannot fault.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(address.cast::<i8>());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
+}
+
 #[cfg(all(test, loom))]
 mod loom_tests;
 mod plan;
@@ -358,14 +372,7 @@ impl Region {
     /// Begins to fetch the cache line of `offset`.
     #[inline]
     pub fn prefetch(&self, offset: u64) {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: a prefetch reads nothing and cannot fault.
-        unsafe {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            _mm_prefetch::<_MM_HINT_T0>(self.address(offset).cast::<i8>());
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        let _ = offset;
+        prefetch(self.address(offset).cast_const());
     }
 
     /// Counts `len_bytes` of memory outside the region against the budget. False: over budget.

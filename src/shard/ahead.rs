@@ -9,12 +9,13 @@
 //! commands of a pipeline, and with the same widths: a core keeps ten and more cache misses in flight,
 //! and one that looks keys up one after the other uses one of them.
 //!
-//! Not here: where a key's buckets are. The caller says how they are fetched and looked at.
+//! Where a key's buckets are is the caller's to say: they may be another core's. Those of a shard itself
+//! are asked for at the end of this file.
 
 use crate::hash::KeyHash;
 use crate::limits::{PROBE_COMMAND_COUNT, WINDOW_COMMAND_COUNT};
 
-use super::Probe;
+use super::{Probe, Shard};
 
 /// Keys of one sequence on their way, each with whatever the caller wants to know again of it.
 #[derive(Debug)]
@@ -85,6 +86,32 @@ impl<T: Copy + Default> Ahead<T> {
             self.probed += 1;
         }
         self.refill_at = self.fetched.min(self.taken + REFILL_KEY_COUNT);
+    }
+}
+
+impl Shard {
+    /// Begins to fetch where the slot of a key is.
+    #[inline(always)]
+    pub fn prefetch_bucket(&self, hash: KeyHash) {
+        self.table.prefetch(hash);
+    }
+
+    /// Looks at the slots of a key whose bucket has arrived and begins to fetch its record. What it
+    /// returns, put into the [`Key`], saves the search for the slot.
+    #[inline(always)]
+    #[must_use]
+    pub fn probe(&self, hash: KeyHash) -> Probe {
+        self.table.probe(hash)
+    }
+
+    /// As [`probe`](Self::probe), for a command that may replace or remove the record: begins to
+    /// fetch too what counts it as dead.
+    #[inline(always)]
+    #[must_use]
+    pub fn probe_to_write(&self, hash: KeyHash) -> Probe {
+        let probe = self.table.probe(hash);
+        self.log.prefetch_mark(probe.record_offset());
+        probe
     }
 }
 

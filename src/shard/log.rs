@@ -249,6 +249,19 @@ impl Log {
         (record, target)
     }
 
+    /// Begins to fetch what [`kill`](Self::kill) will change for the record at `offset`, if one is
+    /// there.
+    #[inline(always)]
+    pub(super) fn prefetch_mark(&self, offset: u64) {
+        if self.region.is_large(offset) {
+            return;
+        }
+        let block = self.region.block_of(offset);
+        if let Some(state) = self.blocks.get(block.get()) {
+            state.dead.prefetch(offset - self.region.block_start(block));
+        }
+    }
+
     /// Counts the record at `location` as dead.
     #[inline]
     pub(super) fn kill(&mut self, location: Location, len_bytes: usize) {

@@ -412,20 +412,6 @@ impl Shard {
         }
     }
 
-    /// Begins to fetch where the slot of a key is.
-    #[inline(always)]
-    pub fn prefetch_bucket(&self, hash: KeyHash) {
-        self.table.prefetch(hash);
-    }
-
-    /// Looks at the slots of a key whose bucket has arrived and begins to fetch its record. What it
-    /// returns, put into the [`Key`], saves the search for the slot.
-    #[inline(always)]
-    #[must_use]
-    pub fn probe(&self, hash: KeyHash) -> Probe {
-        self.table.probe(hash)
-    }
-
     /// The shard's number in its region.
     #[must_use]
     pub const fn id(&self) -> u16 {

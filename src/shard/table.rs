@@ -114,6 +114,12 @@ impl Probe {
         self.word == 0
     }
 
+    /// Where the candidate's record is in the region; meaningless without one.
+    #[inline(always)]
+    pub(super) fn record_offset(self) -> u64 {
+        Slot::from_word(self.word).offset()
+    }
+
     /// A hash whose buckets nobody has looked at.
     #[inline]
     #[must_use]
