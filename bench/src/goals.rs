@@ -2,14 +2,15 @@
 //!
 //! A goal is a figure somebody promised, a bound, and what this run measured under the conditions
 //! that stand beside it. Those about an embedded store are measured on the library (`embedded`),
-//! those about a server through its sockets by the engine of `compare` (`served`, `figures`). What cannot be
-//! measured because a feature is missing says so: nothing is left out and nothing stands in for it.
+//! those about a server through its sockets by the engine of `compare` (`served`, `figures`). What a
+//! run left out says so: nothing stands in for it.
 //!
 //! The result is a record like any other: `goals.csv` beside the `raw.csv` of its measurements.
 
 mod embedded;
 mod figures;
 mod latency;
+mod reload;
 mod served;
 
 use std::path::PathBuf;
@@ -32,11 +33,11 @@ pub(crate) struct Options {
     /// one short round on little data, to see that everything works
     #[argh(switch)]
     quick: bool,
-    /// which parts to run, of embedded, one-core, two-cores, many-keys, memory, waits
+    /// which parts to run, of embedded, one-core, two-cores, many-keys, memory, waits, reload
     /// (default: all)
     #[argh(
         option,
-        default = "String::from(\"embedded,one-core,two-cores,many-keys,memory,waits\")"
+        default = "String::from(\"embedded,one-core,two-cores,many-keys,memory,waits,reload\")"
     )]
     parts: String,
     /// the CPU of servers that have one; with the client's, the two of those that have two
@@ -120,18 +121,14 @@ struct Goal {
     figure: &'static str,
     bound: Bound,
     unit: &'static str,
-    outcome: Outcome,
-}
-
-#[derive(Clone, Debug)]
-enum Outcome {
-    Measured { value: Spread, conditions: String },
-    NotYet(&'static str),
+    /// What was measured, and under which conditions.
+    measured: Option<(Spread, String)>,
 }
 
 /// Columns of `goals.csv`.
 const COLUMNS: &str = "source,figure,direction,bound,unit,median,min,max,conditions,not_yet";
 const AT_LEAST: &str = "at least";
+const NOT_MEASURED: &str = "not measured in this run";
 
 impl Goal {
     fn new(source: &'static str, figure: &'static str, bound: Bound, unit: &'static str) -> Self {
@@ -140,13 +137,12 @@ impl Goal {
             figure,
             bound,
             unit,
-            outcome: Outcome::NotYet("not measured in this run"),
+            measured: None,
         }
     }
 
     fn measured(mut self, value: Spread, conditions: impl Into<String>) -> Self {
-        let conditions = conditions.into();
-        self.outcome = Outcome::Measured { value, conditions };
+        self.measured = Some((value, conditions.into()));
         self
     }
 
@@ -158,17 +154,9 @@ impl Goal {
         }
     }
 
-    fn not_yet(mut self, why: &'static str) -> Self {
-        self.outcome = Outcome::NotYet(why);
-        self
-    }
-
     #[cfg(test)]
     fn value(&self) -> Option<f64> {
-        match &self.outcome {
-            Outcome::Measured { value, .. } => Some(value.median),
-            Outcome::NotYet(_) => None,
-        }
+        self.measured.as_ref().map(|(value, _)| value.median)
     }
 
     fn csv_line(&self) -> String {
@@ -180,15 +168,15 @@ impl Goal {
             .map(str::to_owned)
             .to_vec();
         fields.extend([bound.to_string(), self.unit.to_owned()]);
-        fields.extend(match &self.outcome {
-            Outcome::Measured { value, conditions } => {
+        fields.extend(match &self.measured {
+            Some((value, conditions)) => {
                 let [median, min, max] =
                     [value.median, value.min, value.max].map(|n| n.to_string());
                 [median, min, max, conditions.clone(), String::new()]
             }
-            Outcome::NotYet(why) => {
+            None => {
                 let none = String::new;
-                [none(), none(), none(), none(), (*why).to_owned()]
+                [none(), none(), none(), none(), NOT_MEASURED.to_owned()]
             }
         });
         line(&fields)
@@ -202,10 +190,9 @@ pub(crate) fn main(options: &Options) -> Result<(), String> {
         Scale::FULL
     };
     let parts: Vec<&str> = options.parts.split(',').collect();
-    if let Some(unknown) = parts
-        .iter()
-        .find(|part| !served::PARTS.contains(part) && **part != "embedded")
-    {
+    let is_known =
+        |part: &&str| served::PARTS.contains(part) || ["embedded", reload::PART].contains(part);
+    if let Some(unknown) = parts.iter().find(|part| !is_known(part)) {
         return Err(format!("`{unknown}` is no part of the goals"));
     }
     let coremap = options
@@ -224,12 +211,16 @@ pub(crate) fn main(options: &Options) -> Result<(), String> {
     let cpus = [options.server_cpu, options.client_cpu];
     // As in `compare`: what was measured before a failure is kept.
     let mut outcome = served::measure(&scale, &peers, cpus, &parts, &mut raw);
-    let mut remote = None;
+    let mut special = figures::Special::default();
     if outcome.is_ok() && parts.contains(&"two-cores") {
         let measured = latency::remote_over_local(&peers[0], &cpus, &scale);
-        outcome = measured.map(|ratio| remote = ratio);
+        outcome = measured.map(|ratio| special.remote_over_local = ratio);
     }
-    for goal in figures::goals(&scale, &raw, remote) {
+    if outcome.is_ok() && parts.contains(&reload::PART) {
+        let measured = reload::keys_per_s(&peers[0], &cpus, &scale);
+        outcome = measured.map(|rate| special.reloaded_keys_per_s = rate);
+    }
+    for goal in figures::goals(&scale, &raw, &special) {
         goals.push(&goal.csv_line())?;
     }
     let record = Record {
@@ -307,13 +298,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_goal_is_met_by_its_median_or_not_and_says_what_is_missing() {
+    fn a_goal_is_met_by_its_median_or_not_or_was_not_measured() {
         let spread = Spread::of([9.0, 10.0, 12.0]).unwrap();
         let mut table = Table::new(COLUMNS);
         for goal in [
             Goal::new("A", "rate", Bound::AtLeast(10.0), "/s").measured(spread, "one core, idle"),
             Goal::new("B", "time", Bound::AtMost(9.5), "ns").measured(spread, "one core"),
-            Goal::new("C", "reload", Bound::AtLeast(1e5), "/s").not_yet("needs --dir"),
+            Goal::new("C", "reload", Bound::AtLeast(1e5), "/s"),
         ] {
             table.push(&goal.csv_line()).unwrap();
         }
@@ -324,6 +315,6 @@ mod tests {
             "| A | rate | at least 10.0 /s | 10.0 (9.00..12.0) /s | met | one core, idle |"
         );
         assert!(rows[1].contains("| **not met** | one core |"));
-        assert!(rows[0].ends_with("| not yet | needs --dir |"));
+        assert!(rows[0].ends_with("| not yet | not measured in this run |"));
     }
 }

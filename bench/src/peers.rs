@@ -115,23 +115,46 @@ impl Peer {
         cpus: &[usize],
     ) -> Result<Running, String> {
         let folder = Folder::new(&self.name)?;
-        let port = process::free_port()?;
-        let words: Vec<String> = self
-            .words
-            .iter()
-            .map(|word| {
-                word.replace("{port}", &port.to_string())
-                    .replace("{shards}", &shards.to_string())
-                    .replace("{maxmemory}", &maxmemory_bytes.to_string())
-                    .replace("{dir}", &folder.path().to_string_lossy())
-                    .replace("{empty}", "")
-            })
-            .collect();
-        let server = Server::start(&words, port, &cpus[..shards.clamp(1, cpus.len())])?;
+        let server = self.spawn(&[], folder.path(), shards, maxmemory_bytes, cpus)?;
         Ok(Running {
             server,
             _folder: folder,
         })
+    }
+
+    /// Starts Coremap with the data that a folder holds, which is kept there.
+    pub(crate) fn start_on(
+        &self,
+        folder: &Path,
+        shards: usize,
+        cpus: &[usize],
+    ) -> Result<Server, String> {
+        let kept = ["--dir", "{dir}"].map(str::to_owned);
+        self.spawn(&kept, folder, shards, 0, cpus)
+    }
+
+    fn spawn(
+        &self,
+        more_words: &[String],
+        folder: &Path,
+        shards: usize,
+        maxmemory_bytes: u64,
+        cpus: &[usize],
+    ) -> Result<Server, String> {
+        let port = process::free_port()?;
+        let words: Vec<String> = self
+            .words
+            .iter()
+            .chain(more_words)
+            .map(|word| {
+                word.replace("{port}", &port.to_string())
+                    .replace("{shards}", &shards.to_string())
+                    .replace("{maxmemory}", &maxmemory_bytes.to_string())
+                    .replace("{dir}", &folder.to_string_lossy())
+                    .replace("{empty}", "")
+            })
+            .collect();
+        Server::start(&words, port, &cpus[..shards.clamp(1, cpus.len())])
     }
 
     /// Whether it knows a command; the LSM server has what it takes to be compared.
