@@ -272,6 +272,19 @@ pub const LINGER_S: u64 = 10;
 pub const STOP_DEADLINE_MS: u64 = 5_000;
 /// Milliseconds between looks at whether a stopping server is done.
 pub const STOP_POLL_MS: u64 = 5;
+/// Milliseconds at most between two questions to each core, where a service manager listens.
+pub const BEAT_MS_MAX: u64 = 1_000;
+/// Questions within the time in which the manager must hear that all is well: one may be answered late.
+pub const BEATS_PER_WATCHDOG: u32 = 4;
+/// Beats without an answer after which the log names the core.
+pub const SILENT_BEATS_MAX: u32 = 2;
+/// Microseconds that a manager is asked to wait for more of a load that goes on.
+pub const EXTEND_TIMEOUT_US: u64 = 60_000_000;
+/// Milliseconds between tries to listen where somebody still does: a process that was killed may
+/// hold its sockets for a moment.
+pub const BIND_RETRY_MS: u64 = 20;
+/// Tries at most.
+pub const BIND_RETRY_COUNT: u32 = 50;
 
 const _: () = assert!(BLOCK_LEN_BYTES_MAX.is_power_of_two());
 const _: () =

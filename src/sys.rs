@@ -75,6 +75,18 @@ pub fn wake_without_preempting() {
     let _ = unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const priority) };
 }
 
+/// Microseconds on the clock that the kernel, and who manages services, call monotonic: a number that
+/// another process can compare.
+#[must_use]
+pub fn monotonic_us() -> u64 {
+    // SAFETY: a `timespec` is two integers, for which all-zero bytes are a value.
+    let mut now: libc::timespec = unsafe { std::mem::zeroed() };
+    // SAFETY: the struct is ours and whole. Every Linux has this clock.
+    let _ = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    let [seconds, nanoseconds] = [now.tv_sec, now.tv_nsec].map(i64::cast_unsigned);
+    seconds * 1_000_000 + nanoseconds / 1_000
+}
+
 /// Ends the process without a word when it writes to a pipe that nobody reads, as in `... | head`, like
 /// any Unix tool; the runtime of Rust has it panic. Not for servers, which outlive their readers.
 pub fn end_with_reader() {

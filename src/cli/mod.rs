@@ -53,7 +53,9 @@ pub fn run(arguments: &[String]) -> ExitCode {
             print!("{text}");
             Ok(())
         }
-        Ok(Request::Serve { config, warnings }) => serve::run(*config, &warnings),
+        Ok(Request::Serve { config, warnings }) => {
+            serve::run(*config, &warnings, arguments.to_vec())
+        }
         Ok(Request::Backup(backup)) => backup.run(),
         Ok(Request::Check(check)) => check.run(),
         Ok(Request::Import(import)) => import.run(),

@@ -9,11 +9,13 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use crate::resp::{Args, Reply};
+use crate::shard::Shard;
 
 use super::refusal::printed;
 use super::settings::{self, SETTINGS, Setting, find};
 use super::{
-    Context, Flags, Merge, Row, Run, Scope, SessionContext, Settings, Status, glob, reply_help,
+    Context, Core, Flags, Merge, Row, Run, Scope, SessionContext, Settings, Status, glob,
+    reply_help,
 };
 
 pub(super) const ROWS: &[Row] = &[Row {
@@ -94,43 +96,77 @@ fn get(context: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>) 
 }
 
 fn set(context: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Status {
-    match with_changes(&context.core.settings, args.slice(2..)) {
-        Ok(settings) => match apply(context, settings) {
-            Ok(()) => reply.ok(),
-            Err(error) => reply.error_bytes(&error),
-        },
+    let outcome = with_changes(&context.core.settings, args.slice(2..)).and_then(|settings| {
+        take(context.core, context.shard, settings).map_err(|(name, reason)| refuse(name, &reason))
+    });
+    match outcome {
+        Ok(()) => reply.ok(),
         Err(error) => reply.error_bytes(&error),
     }
     Status::Done
 }
 
+/// Brings what CONFIG SET could change to what `wanted` says, as a start with those settings would
+/// have it on this host. Returns the names of what was otherwise; else why nothing has changed, which
+/// is so alike on every core.
+pub fn reload(
+    core: &mut Core,
+    shard: &mut Shard,
+    wanted: &Settings,
+) -> Result<Vec<&'static str>, String> {
+    let maxmemory_bytes = match wanted.maxmemory_bytes {
+        0 => core.facts.maxmemory_default_bytes,
+        bytes => bytes,
+    };
+    let wanted = Settings {
+        maxmemory_bytes,
+        maxclients: wanted.maxclients.min(core.facts.clients_possible),
+        appendonly: core.settings.appendonly,
+        ..wanted.clone()
+    };
+    let mut settings = core.settings.clone();
+    let mut changed = Vec::new();
+    for setting in SETTINGS.iter().filter(|setting| setting.is_live) {
+        let text = wanted.get(setting);
+        if text != settings.get(setting) {
+            let outcome = settings.set(setting, &text);
+            outcome
+                .map_err(|misfit| format!("{}: {}", setting.name, misfit.for_operator(&text)))?;
+            changed.push(setting.name);
+        }
+    }
+    let outcome = take(core, shard, settings);
+    outcome.map_err(|(name, reason)| format!("{name}: {reason}"))?;
+    Ok(changed)
+}
+
+/// Why a setting cannot be taken: its name, and the reason.
+type Refusal = (&'static str, String);
+
 /// Takes the settings; the region may refuse, which it does alike on every core.
-fn apply(context: &mut Context<'_>, mut settings: Settings) -> Result<(), Vec<u8>> {
-    let possible = context.core.facts.clients_possible;
-    if settings.maxclients > context.core.settings.maxclients.max(possible) {
+fn take(core: &mut Core, shard: &mut Shard, mut settings: Settings) -> Result<(), Refusal> {
+    let possible = core.facts.clients_possible;
+    if settings.maxclients > core.settings.maxclients.max(possible) {
         let reason = format!(
             "The operating system is not able to handle the specified number of clients, try with \
              {possible}"
         );
-        return Err(refuse("maxclients", &reason));
+        return Err(("maxclients", reason));
     }
-    if settings.appendonly != context.core.settings.appendonly {
-        return Err(refuse("appendonly", "dir decides, which is set at start"));
+    if settings.appendonly != core.settings.appendonly {
+        let reason = "dir decides, which is set at start".to_owned();
+        return Err(("appendonly", reason));
     }
     if settings.maxmemory_bytes == 0 {
-        settings.maxmemory_bytes = context.core.facts.maxmemory_default_bytes;
+        settings.maxmemory_bytes = core.facts.maxmemory_default_bytes;
     }
-    if settings.maxmemory_bytes != context.core.settings.maxmemory_bytes {
-        let outcome = context
-            .shard
-            .region()
-            .set_maxmemory(settings.maxmemory_bytes);
-        outcome.map_err(|error| refuse("maxmemory", &error.to_string()))?;
+    if settings.maxmemory_bytes != core.settings.maxmemory_bytes {
+        let outcome = shard.region().set_maxmemory(settings.maxmemory_bytes);
+        outcome.map_err(|error| ("maxmemory", error.to_string()))?;
     }
-    let saving = &context.core.shared.saving;
-    saving.set_unasked(settings.syncs_unasked());
-    context.core.settings = settings;
-    context.core.configure(context.shard);
+    core.shared.saving.set_unasked(settings.syncs_unasked());
+    core.settings = settings;
+    core.configure(shard);
     Ok(())
 }
 

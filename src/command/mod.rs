@@ -67,6 +67,7 @@ pub mod transaction;
 mod unsupported;
 
 pub use client::UNBLOCKED;
+pub use config::reload;
 pub use connection::{DENIED, MAXCLIENTS_REACHED, NOAUTH, REDIS_VERSION, owes_password};
 pub use context::{
     ClientIndex, Clients, Context, Core, Facts, Muting, Now, Pause, ProcessUsage, Random, Resume,

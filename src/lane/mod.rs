@@ -76,7 +76,7 @@ pub use batch::ConnectionId;
 pub use disk::Timer;
 pub use links::Links;
 
-use crate::command::{ClientIndex, Core, Now, Session, Watching};
+use crate::command::{self, ClientIndex, Core, Now, Session, Settings, Watching};
 use crate::hash::Hasher;
 use crate::region::Region;
 use crate::resp::Extern;
@@ -426,6 +426,11 @@ impl Lane {
             // By an EXEC of commands that need no data; its release counts on it.
             self.parts.shard.begin_publish();
         }
+    }
+
+    /// Brings the settings that can change now to what `wanted` says; see [`command::reload`].
+    pub fn reload(&mut self, wanted: &Settings) -> Result<Vec<&'static str>, String> {
+        command::reload(&mut self.parts.core, &mut self.parts.shard, wanted)
     }
 
     /// Whether other cores owe it nothing: no batch is out or waits for room, no connection that is

@@ -28,6 +28,8 @@ use crate::limits::ACCEPT_BACKOFF_MS;
 pub(super) struct Listener {
     pub(super) socket: OwnedFd,
     pub(super) unix_path: Option<String>,
+    /// Others listen at the same socket, now or after this process.
+    pub(super) is_inherited: bool,
     /// Set when connections have arrived, or when it was shut down.
     pub(super) arrival: Signal,
 }

@@ -3,11 +3,14 @@
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
-use std::sync::Mutex;
 use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::thread::Thread;
 
+use super::monitor::Pulse;
 use super::socket;
 use crate::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::command::Settings;
 use crate::shard::Shard;
 
 /// What a core is given by another thread.
@@ -21,7 +24,18 @@ pub(super) enum Mail {
         /// Where it says that it has them.
         installed: Sender<u16>,
     },
+    /// How are you?
+    Question(Sender<Pulse>),
+    /// Settings, of which those that can change now are to be in force.
+    Settings {
+        settings: Arc<Settings>,
+        /// Where it says which it had otherwise, or why it has taken none.
+        taken: Sender<Taken>,
+    },
 }
+
+/// The names of the settings that a core had otherwise, or why it has taken none.
+pub(super) type Taken = Result<Vec<&'static str>, String>;
 
 /// A connection on its way to the core that will serve it.
 #[derive(Debug)]
@@ -46,6 +60,8 @@ pub(super) struct Control {
     is_stopping: AtomicBool,
     /// Cores without connections and batches, while stopping.
     drained_count: AtomicU64,
+    /// Woken when the server begins to stop.
+    watcher: OnceLock<Thread>,
 }
 
 #[derive(Debug)]
@@ -67,7 +83,13 @@ impl Control {
             cores: doorbells.into_iter().map(core).collect(),
             is_stopping: AtomicBool::new(false),
             drained_count: AtomicU64::new(0),
+            watcher: OnceLock::new(),
         }
+    }
+
+    /// How many cores there are.
+    pub(super) fn core_count(&self) -> u16 {
+        u16::try_from(self.cores.len()).expect("limits: a core's number fits 16 bits")
     }
 
     /// Wakes a core. A doorbell that is full of rings already needs no other.
@@ -99,9 +121,18 @@ impl Control {
     /// Orders all cores to stop.
     pub(super) fn stop(&self) {
         self.is_stopping.store(true, Ordering::Release);
-        for core in 0..self.cores.len() {
-            self.ring(u16::try_from(core).expect("limits: a core's number fits 16 bits"));
+        for core in 0..self.core_count() {
+            self.ring(core);
         }
+        if let Some(watcher) = self.watcher.get() {
+            watcher.unpark();
+        }
+    }
+
+    /// Has a thread unparked when the server begins to stop; for one thread.
+    pub(super) fn unpark_at_stop(&self, thread: Thread) {
+        // A second one would be woken late, which nobody asks for.
+        _ = self.watcher.set(thread);
     }
 
     pub(super) fn is_stopping(&self) -> bool {

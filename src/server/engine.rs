@@ -21,6 +21,7 @@ use glommio::timer::Timer;
 use super::accept::Listener;
 use super::clock::{Clock, Moment};
 use super::control::Control;
+use super::monitor::Pulse;
 use super::readiness::{Event, Interest, Readiness, Watched};
 use super::signal::Signal;
 use super::socket;
@@ -218,6 +219,16 @@ impl Engine {
         ))
     }
 
+    /// How the core is.
+    pub(super) fn pulse(&self) -> Pulse {
+        let lane = self.lane.borrow();
+        Pulse {
+            core: self.id,
+            key_count: lane.shard().len(),
+            commands_per_second: lane.core().stats.commands_per_second,
+        }
+    }
+
     /// Disconnects who was silent for too long.
     pub(super) fn sweep(&self) {
         let now = self.now();
@@ -400,9 +411,12 @@ impl Engine {
             return;
         }
         self.stage.set(stage);
-        // Closing would not do: the runtime may still hold a poll on the descriptor.
+        // Now, and not when its task has let go of it. An inherited one goes on to queue connections
+        // for whoever is next.
         for listener in self.listeners.take() {
-            socket::shutdown(listener.socket.as_fd());
+            if !listener.is_inherited {
+                socket::shutdown(listener.socket.as_fd());
+            }
             listener.arrival.set();
         }
         self.wake_connections();

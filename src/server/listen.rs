@@ -1,18 +1,23 @@
-//! Making the listeners: every address, every core, and the unix socket.
+//! Making the listeners: every address, every core, and the unix socket; or taking those that a service
+//! manager has made.
 
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::accept::Listener;
+use super::inherit::{Inherited, Place};
 use super::log;
 use super::signal::Signal;
 use super::socket::{self, Sharing};
 use crate::config::{BindAddress, Config, Settings};
 use crate::error::Error;
+use crate::limits::{BIND_RETRY_COUNT, BIND_RETRY_MS};
 
 /// The listeners of all cores.
 pub(super) struct Listeners {
@@ -20,20 +25,70 @@ pub(super) struct Listeners {
     pub(super) by_core: Vec<Vec<Listener>>,
     /// The TCP addresses, with the port that the system chose if it was left to it.
     pub(super) addresses: Vec<SocketAddr>,
+    /// The unix socket that was made, to be removed at the end.
+    pub(super) unixsocket: Option<PathBuf>,
 }
 
-/// Listens everywhere that `config` names, once per core.
-pub(super) fn open(config: &Config, core_count: usize) -> Result<Listeners, Error> {
+/// Listens everywhere that `config` names, once per core; where sockets of a kind are inherited, at
+/// those instead.
+pub(super) fn open(
+    config: &Config,
+    core_count: usize,
+    inherited: Vec<Inherited>,
+) -> Result<Listeners, Error> {
     let mut listeners = Listeners {
         by_core: (0..core_count).map(|_| Vec::new()).collect(),
         addresses: Vec::new(),
+        unixsocket: None,
     };
+    let has = |kind: fn(&Place) -> bool| inherited.iter().any(|it| kind(&it.place));
+    let has_tcp = has(|place| matches!(place, Place::Tcp(_)));
+    let has_unix = has(|place| matches!(place, Place::Unix(_)));
+    listeners.take(inherited);
+    let settings = &config.settings;
+    if !has_tcp {
+        open_addresses(&mut listeners, config)?;
+    }
+    if let Some(path) = unix_path(settings).filter(|_| !has_unix) {
+        let listener = open_unix(path, settings)?;
+        listeners.by_core[0].push(listener);
+        listeners.unixsocket = Some(path.to_owned());
+    }
+    Ok(listeners)
+}
+
+impl Listeners {
+    /// Gives inherited sockets to the cores in turn: a single one to the first, which hands connections
+    /// over as every core does, several of one address to several.
+    fn take(&mut self, inherited: Vec<Inherited>) {
+        let core_count = self.by_core.len();
+        for (index, Inherited { socket, place }) in inherited.into_iter().enumerate() {
+            let unix_path = match place {
+                Place::Tcp(address) => {
+                    if !self.addresses.contains(&address) {
+                        self.addresses.push(address);
+                    }
+                    None
+                }
+                Place::Unix(path) => Some(path),
+            };
+            self.by_core[index % core_count].push(Listener {
+                socket,
+                unix_path,
+                is_inherited: true,
+                arrival: Signal::default(),
+            });
+        }
+    }
+}
+
+fn open_addresses(listeners: &mut Listeners, config: &Config) -> Result<(), Error> {
     let settings = &config.settings;
     let mut port = u16::try_from(settings.port).expect("checked: a port");
     for bind in config.bind_addresses() {
         for ip in resolve(&bind)? {
             let address = SocketAddr::new(ip, port);
-            match open_address(&mut listeners, address, backlog(settings)) {
+            match open_address(listeners, address, backlog(settings)) {
                 Ok(bound) => port = bound.port(),
                 Err(error) if bind.is_optional && is_absent(&error) => {
                     log::line(format_args!(
@@ -49,15 +104,11 @@ pub(super) fn open(config: &Config, core_count: usize) -> Result<Listeners, Erro
             }
         }
     }
-    if let Some(path) = unix_path(settings) {
-        let listener = open_unix(path, settings)?;
-        listeners.by_core[0].push(listener);
-    }
-    Ok(listeners)
+    Ok(())
 }
 
 /// Where the unix socket is to be, if there is to be one.
-pub(super) fn unix_path(settings: &Settings) -> Option<&Path> {
+fn unix_path(settings: &Settings) -> Option<&Path> {
     let path = Some(settings.unixsocket.as_str()).filter(|path| !path.is_empty());
     path.map(Path::new)
 }
@@ -71,7 +122,7 @@ fn open_address(
     address: SocketAddr,
     backlog: u32,
 ) -> io::Result<SocketAddr> {
-    let first = socket::listen_tcp(address, backlog, Sharing::First)?;
+    let first = listen_first(address, backlog)?;
     let bound = socket::local_address(&first).unwrap_or(address);
     let mut sockets = vec![first];
     for _ in 1..listeners.by_core.len() {
@@ -81,11 +132,28 @@ fn open_address(
         of_core.push(Listener {
             socket,
             unix_path: None,
+            is_inherited: false,
             arrival: Signal::default(),
         });
     }
     listeners.addresses.push(bound);
     Ok(bound)
+}
+
+/// The first socket of an address. One that somebody has is tried again for a moment: a process that was
+/// killed can be gone for whoever waited for it, and its sockets not yet.
+fn listen_first(address: SocketAddr, backlog: u32) -> io::Result<OwnedFd> {
+    let mut listened = socket::listen_tcp(address, backlog, Sharing::First);
+    for _ in 0..BIND_RETRY_COUNT {
+        match &listened {
+            Err(error) if error.raw_os_error() == Some(libc::EADDRINUSE) => {
+                std::thread::park_timeout(Duration::from_millis(BIND_RETRY_MS));
+                listened = socket::listen_tcp(address, backlog, Sharing::First);
+            }
+            _ => break,
+        }
+    }
+    listened
 }
 
 /// The addresses a `bind` names.
@@ -128,6 +196,7 @@ fn open_unix(path: &Path, settings: &Settings) -> Result<Listener, Error> {
     Ok(Listener {
         socket,
         unix_path: Some(path.display().to_string()),
+        is_inherited: false,
         arrival: Signal::default(),
     })
 }

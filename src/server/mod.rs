@@ -10,11 +10,11 @@
 //! to a log; everything below is given bytes and time. Files: start and stop (`mod`, `listen`,
 //! `probe`, `host`), the data directory (`data`), what a core runs (`executor`, `engine`, `poller`,
 //! `accept`, `connection`, `signal`, `ticker`), what cores share (`control`), what works beside them
-//! (`preparer`, `syncer`), and the edges to the system (`socket`, `readiness`, `clock`, `process`,
-//! `signals`, `crash`, `log`).
+//! (`preparer`, `syncer`, `monitor`), what a service manager asks for and hears (`reload`, `notify`,
+//! `signals`, `inherit`), and the edges to the system (`socket`, `readiness`, `clock`, `process`, `crash`, `log`).
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -30,13 +30,17 @@ mod data;
 mod engine;
 mod executor;
 mod host;
+mod inherit;
 mod listen;
 mod log;
+mod monitor;
+mod notify;
 mod poller;
 mod preparer;
 mod probe;
 mod process;
 mod readiness;
+mod reload;
 mod signal;
 mod signals;
 mod socket;
@@ -46,9 +50,15 @@ mod ticker;
 use control::Control;
 use engine::EngineParts;
 use executor::{Seat, Timing};
+use inherit::Inherited;
+use monitor::Monitor;
+use notify::Notifier;
 use preparer::Preparer;
-use signals::EndSignals;
+use reload::Reload;
+use signals::{Caught, Signals};
 use syncer::Syncer;
+
+pub(crate) use reload::Reread;
 
 use crate::command::Shared;
 use crate::config::Config;
@@ -84,7 +94,17 @@ pub struct Server {
     _preparer: Preparer,
     /// Where there is a data directory.
     syncer: Option<Syncer>,
+    /// Where a service manager listens.
+    monitor: Option<Monitor>,
     shared: Arc<Shared>,
+}
+
+/// The process, if it is the server's own: what reaches it from outside, and whom it tells.
+#[derive(Debug)]
+pub(crate) struct Process {
+    signals: Signals,
+    notifier: Option<Arc<Notifier>>,
+    sockets: Vec<Inherited>,
 }
 
 /// Stops a [`Server`] from elsewhere.
@@ -100,17 +120,50 @@ impl Server {
     /// What the configuration asks for makes no sense, or the host refuses it. Nothing is left
     /// running then.
     pub fn start(config: Config) -> Result<Self, Error> {
-        Self::start_then(config, |_| Ok(()))
+        Self::start_then(config, Vec::new(), |_, _| Ok(()))
     }
 
-    /// The same, stopped by signals from the moment it listens.
-    pub(crate) fn start_until(config: Config, signals: EndSignals) -> Result<Self, Error> {
-        Self::start_then(config, |server| server.stop_on(signals))
+    /// The same for a process of its own: from the moment it listens it obeys signals, and tells the
+    /// service manager, if there is one, how it is. `reread` gives the configuration anew.
+    pub(crate) fn start_as(
+        config: Config,
+        process: Process,
+        reread: Reread,
+    ) -> Result<Self, Error> {
+        let Process {
+            signals,
+            notifier,
+            sockets,
+        } = process;
+        let started = config.settings.clone();
+        let mut monitor = None;
+        let mut server = Self::start_then(config, sockets, |server, plan| {
+            let reload = Reload {
+                reread,
+                started,
+                control: Arc::clone(&server.control),
+                shared: Arc::clone(&server.shared),
+                notifier: notifier.clone(),
+            };
+            server.obey(signals, reload)?;
+            if let Some(notifier) = notifier {
+                let (control, shared) = (Arc::clone(&server.control), Arc::clone(&server.shared));
+                let started = Monitor::start(notifier, control, shared, plan.cpus.clone());
+                monitor = Some(started?);
+            }
+            Ok(())
+        })?;
+        if let Some(monitor) = &monitor {
+            monitor.announce_ready();
+        }
+        server.monitor = monitor;
+        Ok(server)
     }
 
     fn start_then(
         config: Config,
-        when_listening: impl FnOnce(&Self) -> Result<(), Error>,
+        sockets: Vec<Inherited>,
+        when_listening: impl FnOnce(&Self, &build::Plan) -> Result<(), Error>,
     ) -> Result<Self, Error> {
         if config.log {
             log::switch_on();
@@ -119,7 +172,7 @@ impl Server {
         let settings = &config.settings;
         let plan = build::plan(settings)?;
         let ring_depth = probe::io_uring(plan.core_count())?;
-        let listeners = listen::open(&config, plan.core_count())?;
+        let listeners = listen::open(&config, plan.core_count(), sockets)?;
         let addresses = listeners.addresses;
         let build::Built {
             lanes,
@@ -138,9 +191,10 @@ impl Server {
             control: Arc::clone(&control),
             threads: Vec::new(),
             addresses,
-            unixsocket: listen::unix_path(settings).map(Path::to_owned),
+            unixsocket: listeners.unixsocket,
             _preparer: Preparer::start(Arc::clone(&region), plan.cpus.clone())?,
             syncer: None,
+            monitor: None,
             shared: Arc::clone(&shared),
         };
         let seats = lanes
@@ -169,7 +223,7 @@ impl Server {
         }
         drop(ready);
         server.wait_until_ready(&is_ready)?;
-        when_listening(&server)?;
+        when_listening(&server, &plan)?;
         if let Some(data) = data {
             data.load(&control)?;
             server.syncer = Some(Syncer::start(region, control, shared)?);
@@ -206,19 +260,23 @@ impl Server {
         self.join()
     }
 
-    /// Stops at the first of the signals, and ends the process at the second.
-    fn stop_on(&self, signals: EndSignals) -> Result<(), Error> {
+    /// Obeys signals: stops at the first that says so, and ends the process at the second.
+    fn obey(&self, signals: Signals, reload: Reload) -> Result<(), Error> {
         let (stopper, shared) = (self.stopper(), Arc::clone(&self.shared));
+        let wait_for_end = move || loop {
+            match signals.wait() {
+                Caught::End(name) => return name,
+                Caught::Reload => reload.run(),
+            }
+        };
         let run = move || {
-            let signal = signals.wait();
-            log::line(format_args!("{}: stopping", signal.name()));
+            log::line(format_args!("{}: stopping", wait_for_end()));
             if shared.loading.is_under_way() {
                 // Nothing was served, and the file can be left at any moment.
                 std::process::exit(0);
             }
             stopper.stop();
-            let signal = signals.wait();
-            log::line(format_args!("{}: again, stopping at once", signal.name()));
+            log::line(format_args!("{}: again, stopping at once", wait_for_end()));
             std::process::exit(1);
         };
         std::thread::Builder::new()
@@ -295,9 +353,17 @@ impl Stopper {
     }
 }
 
-/// Makes the process the server's: crash reports, and signals that stop it. To be called before
-/// the first thread is started.
-pub(crate) fn take_over_process() -> Result<EndSignals, Error> {
+/// Makes the process the server's: crash reports, signals that it obeys, and the service manager that
+/// has started it. To be called before the first thread is started.
+pub(crate) fn take_over_process() -> Result<Process, Error> {
+    log::switch_on();
+    let sockets = inherit::sockets()?;
     crash::install().map_err(|error| Error::start("cannot install the crash report", &error))?;
-    EndSignals::block().map_err(|error| Error::start("cannot block signals", &error))
+    let signals = Signals::block().map_err(|error| Error::start("cannot block signals", &error))?;
+    let notifier = Notifier::from_environment().map(Arc::new);
+    Ok(Process {
+        signals,
+        notifier,
+        sockets,
+    })
 }

@@ -141,6 +141,11 @@ fn read_mail(engine: &Rc<Engine>) {
                 // Nobody waits any more when the start was given up.
                 _ = installed.send(engine.id);
             }
+            // Nobody waits for answers any more once the server stops.
+            Mail::Question(answers) => _ = answers.send(engine.pulse()),
+            Mail::Settings { settings, taken } => {
+                _ = taken.send(engine.lane.borrow_mut().reload(&settings));
+            }
         }
     }
     if engine.control.is_stopping() {

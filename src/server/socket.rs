@@ -96,6 +96,59 @@ pub(crate) fn listen_unix(path: &Path, backlog: u32, mode: Option<u32>) -> io::R
     Ok(socket)
 }
 
+/// The first descriptor that a service manager passes on (SD_LISTEN_FDS_START).
+const FIRST_INHERITED: i32 = 3;
+
+/// The listening sockets that whoever started this process has put behind the standard streams. To be
+/// called before anything else is opened; a second call gets none.
+pub(crate) fn take_inherited(count: u16) -> io::Result<Vec<OwnedFd>> {
+    static IS_TAKEN: std::sync::Once = std::sync::Once::new();
+    let mut sockets = Vec::new();
+    let mut outcome = Ok(());
+    IS_TAKEN.call_once(|| {
+        for fd in FIRST_INHERITED..FIRST_INHERITED + i32::from(count) {
+            match take_listener(fd) {
+                Ok(socket) => sockets.push(socket),
+                Err(error) => outcome = Err(error),
+            }
+        }
+    });
+    outcome.map(|()| sockets)
+}
+
+/// Takes a descriptor that nobody owns yet, if it is a listening socket.
+fn take_listener(fd: i32) -> io::Result<OwnedFd> {
+    let mut is_listening = 0_i32;
+    let mut len_bytes = size_of_address::<i32>();
+    // SAFETY: the call writes at most `len_bytes` bytes to an `i32` that outlives it. It fails for a
+    // descriptor that is not open or no socket.
+    let result = unsafe {
+        libc::getsockopt(
+            fd,
+            libc::SOL_SOCKET,
+            libc::SO_ACCEPTCONN,
+            (&raw mut is_listening).cast::<libc::c_void>(),
+            &raw mut len_bytes,
+        )
+    };
+    check(result)?;
+    if is_listening == 0 {
+        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+    }
+    // SAFETY: these calls take and return plain numbers.
+    let result = unsafe {
+        let flags = libc::fcntl(fd, libc::F_GETFL);
+        libc::fcntl(fd, libc::F_SETFL, flags | libc::O_NONBLOCK).min(libc::fcntl(
+            fd,
+            libc::F_SETFD,
+            libc::FD_CLOEXEC,
+        ))
+    };
+    check(result)?;
+    // SAFETY: it is open, and meant for this process alone, which takes it once.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
 /// The next waiting connection: non-blocking and close-on-exec, in one call.
 pub(crate) fn accept(listener: &OwnedFd) -> io::Result<OwnedFd> {
     // SAFETY: null address pointers are allowed and mean that the peer's address is not wanted.

@@ -87,7 +87,12 @@ impl Server {
     /// Starts the server under test on a given port.
     pub(crate) fn start_on(port: &str, arguments: &[&str]) -> Self {
         let port = port.parse().expect("a port is a number");
-        Self::try_start(&coremap(), port, arguments)
+        Self::start_program_on(port, &coremap(), arguments)
+    }
+
+    /// Starts `program` on a given port.
+    pub(crate) fn start_program_on(port: u16, program: &Path, arguments: &[&str]) -> Self {
+        Self::try_start(program, port, arguments)
             .unwrap_or_else(|said| panic!("it does not start:\n{said}"))
     }
 
