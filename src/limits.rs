@@ -280,8 +280,7 @@ pub const BEATS_PER_WATCHDOG: u32 = 4;
 pub const SILENT_BEATS_MAX: u32 = 2;
 /// Microseconds that a manager is asked to wait for more of a load that goes on.
 pub const EXTEND_TIMEOUT_US: u64 = 60_000_000;
-/// Milliseconds between tries to listen where somebody still does: a process that was killed may
-/// hold its sockets for a moment.
+/// Milliseconds between tries to listen where somebody still does: the last server may be about to end.
 pub const BIND_RETRY_MS: u64 = 20;
 /// Tries at most.
 pub const BIND_RETRY_COUNT: u32 = 50;

