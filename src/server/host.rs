@@ -11,10 +11,16 @@ use crate::error::Error;
 use crate::limits::KIB;
 
 const CGROUP_ROOT: &str = "/sys/fs/cgroup";
+/// The runtime reads the topology of the CPUs below it, and panics where there is none.
+const TOPOLOGY: &str = "/sys/devices/system/cpu/online";
 
 /// The CPUs that get executors: those of `wanted` (all when absent) that this process may use,
 /// at most as many as the control group's quota pays for, rounded up, unless they were named.
 pub(crate) fn cpus(wanted: Option<&[usize]>) -> Result<Vec<usize>, Error> {
+    std::fs::metadata(TOPOLOGY).map_err(|error| {
+        let what = format!("cannot read {TOPOLOGY}, mount /sys (read-only is enough)");
+        Error::start(what, &error)
+    })?;
     let allowed: BTreeSet<usize> = core_affinity::get_core_ids()
         .unwrap_or_default()
         .into_iter()

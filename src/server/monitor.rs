@@ -85,7 +85,7 @@ impl Monitor {
 
     /// Says that the server serves.
     pub(super) fn announce_ready(&self) {
-        self.notifier.tell_ready();
+        self.notifier.tell("READY=1\nSTATUS=ready");
     }
 }
 

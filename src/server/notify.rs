@@ -66,7 +66,7 @@ impl Notifier {
         self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={now_us}"));
     }
 
-    /// Tells it that the server serves.
+    /// Tells it that the server serves as before.
     pub(super) fn tell_ready(&self) {
         self.tell("READY=1");
     }
