@@ -9,7 +9,7 @@
 //! **What progress is.** A question is mail, which a core's poller reads, and the poller stands at the end
 //! of the core's run queue: who answers has let every task that was runnable run. So a core in an
 //! endless turn is silent, and an idle one answers: the question wakes it, once a second at most.
-//! What waits for others is no failure: a client that does not read, a disk that is slow.
+//! What waits for others is no failure: a client that does not read, a sync that is slow.
 //!
 //! A server without a manager has no such thread.
 
