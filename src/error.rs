@@ -135,7 +135,7 @@ impl std::error::Error for Error {
 }
 
 /// The system's words for an error, in this program's form: without "(os error 98)", lower-case.
-fn reason_text(reason: &io::Error) -> String {
+pub(crate) fn reason_text(reason: &io::Error) -> String {
     let text = reason.to_string();
     let text = text.split(" (os error").next().unwrap_or_default();
     let mut chars = text.chars();

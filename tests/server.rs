@@ -14,7 +14,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 
 use common::client::{Client, request};
-use common::process::{Folder, Server, coremap, free_port, run, run_program};
+use common::process::{Folder, Server, WITHOUT_IO_URING, coremap, free_port, run, run_program};
 use common::skip_because;
 use coremap::Config;
 
@@ -255,21 +255,6 @@ fn too_little_lockable_memory_is_refused_with_the_fix() {
     );
     assert!(ended.said.contains("ulimit -l"), "{}", ended.said);
 }
-
-/// A small program that forbids io_uring_setup with a seccomp filter, as containers do, and then
-/// becomes the server.
-const WITHOUT_IO_URING: &str = r#"
-import ctypes, os, struct, sys
-libc = ctypes.CDLL(None, use_errno=True)
-# load the call's number; 425 is io_uring_setup: EPERM; all else: allow
-code = [(0x20, 0, 0, 0), (0x15, 0, 1, 425), (0x06, 0, 0, 0x00050001), (0x06, 0, 0, 0x7fff0000)]
-filter = b"".join(struct.pack("HBBI", *line) for line in code)
-buffer = ctypes.create_string_buffer(filter)
-program = struct.pack("HxxxxxxQ", len(code), ctypes.addressof(buffer))
-assert libc.prctl(38, 1, 0, 0, 0) == 0
-assert libc.prctl(22, 2, ctypes.create_string_buffer(program), 0, 0) == 0
-os.execv(sys.argv[1], sys.argv[1:])
-"#;
 
 #[test]
 fn a_host_without_io_uring_is_refused_with_the_cause_and_the_fix() {

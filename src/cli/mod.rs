@@ -6,6 +6,7 @@
 //!   check    verify a data directory that no server uses
 //!   import   bring the strings of an RDB file into a running server
 //!   cli      send commands to a running server
+//!   doctor   look for what on this host limits the server
 //! ```
 //!
 //! Errors are one line on stderr that begins with `coremap: `; the exit code is 0, 1 (could not run)
@@ -14,7 +15,9 @@
 mod backup;
 mod check;
 mod client;
+mod doctor;
 mod import;
+mod json;
 mod progress;
 mod reply;
 mod serve;
@@ -38,6 +41,7 @@ enum Request {
     },
     Backup(backup::Backup),
     Check(check::Check),
+    Doctor(doctor::Doctor),
     Import(import::Import),
     Shell(Box<shell::Shell>),
 }
@@ -58,6 +62,7 @@ pub fn run(arguments: &[String]) -> ExitCode {
         }
         Ok(Request::Backup(backup)) => backup.run(),
         Ok(Request::Check(check)) => check.run(),
+        Ok(Request::Doctor(doctor)) => doctor.run(),
         Ok(Request::Import(import)) => import.run(),
         Ok(Request::Shell(shell)) => shell.run(),
         Err(error) => Err(error),
@@ -83,13 +88,14 @@ fn parse(arguments: &[String]) -> Result<Request, Error> {
         "--help" | "-h" | "help" => Ok(Request::Print(help())),
         "backup" => Ok(tool(first, rest)?.map_or_else(Request::Print, Request::Backup)),
         "check" => Ok(tool(first, rest)?.map_or_else(Request::Print, Request::Check)),
+        "doctor" => Ok(tool(first, rest)?.map_or_else(Request::Print, Request::Doctor)),
         "import" => Ok(tool(first, rest)?.map_or_else(Request::Print, Request::Import)),
         "cli" => Ok(tool_as_given(first, rest)?
             .map_or_else(Request::Print, |shell| Request::Shell(Box::new(shell)))),
         "serve" => parse_serve(rest),
         word if word.starts_with('-') || Path::new(word).is_file() => parse_serve(arguments),
         word => Err(Error::Usage(format!(
-            "unknown command '{word}' (there are serve, backup, check, import and cli; see coremap --help)"
+            "unknown command '{word}' (there are serve, backup, check, import, cli and doctor; see coremap --help)"
         ))),
     }
 }
@@ -141,7 +147,8 @@ fn help() -> String {
            coremap backup DIRECTORY           copy the data of a running server\n  \
            coremap check DIRECTORY            verify a data directory that no server uses\n  \
            coremap import FILE.rdb            bring the strings of an RDB file into a running server\n  \
-           coremap cli [COMMAND ...]          send commands to a running server, as redis-cli\n\
+           coremap cli [COMMAND ...]          send commands to a running server, as redis-cli\n  \
+           coremap doctor                     what on this host limits the server, and the fix for each\n\
          \n\
          Exit codes: 0 clean, 1 could not run, 2 bad usage.\n",
         serve::help()

@@ -16,7 +16,7 @@ mod value;
 pub use misfit::Misfit;
 pub use rewrite::rewrite;
 pub use rows::SETTINGS;
-pub use value::{Field, Lens, format_bytes, parse_bytes};
+pub use value::{Field, Lens, format_bytes, parse_bytes, parse_cpus};
 
 /// The values in force. [`SETTINGS`] has their names, units and meaning.
 #[derive(Clone, Debug, PartialEq, Eq)]

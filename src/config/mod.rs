@@ -14,7 +14,9 @@ use std::path::PathBuf;
 mod file;
 mod redis;
 
-pub use crate::command::settings::{Field, Group, SETTINGS, Setting, Settings};
+pub use crate::command::settings::{
+    Field, Group, SETTINGS, Setting, Settings, format_bytes, parse_cpus,
+};
 
 use crate::command::settings;
 use crate::error::Error;

@@ -68,7 +68,7 @@ pub(super) fn plan(settings: &Settings) -> Result<Plan, Error> {
         count => usize::try_from(count).expect("checked: at most SHARD_COUNT_MAX"),
     };
     let cpus: Vec<usize> = allowed.into_iter().cycle().take(core_count).collect();
-    let (host_memory_bytes, limit_name) = host::memory_bytes();
+    let (host_memory_bytes, limit_name) = host::memory_bytes(&host::Subject::default());
     let maxmemory_default_bytes = host_memory_bytes / 100 * MAXMEMORY_DEFAULT_PERCENT;
     let (maxmemory_bytes, maxmemory_source) = match settings.maxmemory_bytes {
         0 => (

@@ -5,14 +5,66 @@
 //! does not limit.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 use crate::limits::KIB;
 
-const CGROUP_ROOT: &str = "/sys/fs/cgroup";
 /// The runtime reads the topology of the CPUs below it, and panics where there is none.
 const TOPOLOGY: &str = "/sys/devices/system/cpu/online";
+
+/// Whose grants are asked for: the process, and the root of the tree that tells of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Subject {
+    root: PathBuf,
+    /// Its number, or `self`.
+    process: String,
+}
+
+impl Default for Subject {
+    /// This process, as the system shows it.
+    fn default() -> Self {
+        Self::new(Path::new("/"), None)
+    }
+}
+
+impl Subject {
+    /// A process, this one if there is no number, as the tree below `root` tells of it.
+    pub(crate) fn new(root: &Path, process: Option<u32>) -> Self {
+        Self {
+            root: root.to_owned(),
+            process: process.map_or_else(|| "self".to_owned(), |number| number.to_string()),
+        }
+    }
+
+    /// A path of the tree, given without the leading slash.
+    pub(crate) fn path(&self, path: impl AsRef<Path>) -> PathBuf {
+        self.root.join(path)
+    }
+
+    /// What a file of `/proc/PID` says.
+    pub(crate) fn read_process(&self, name: &str) -> io::Result<String> {
+        let folder = self.path("proc").join(&self.process);
+        std::fs::read_to_string(folder.join(name))
+    }
+}
+
+/// The tightest quota of CPU time among a process's control group and those above it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CpuQuota {
+    /// Time that the group may run in each period, over all CPUs.
+    pub(crate) quota_us: u64,
+    pub(crate) period_us: u64,
+}
+
+impl CpuQuota {
+    /// CPUs that the quota pays for, rounded up.
+    pub(crate) fn whole_cpus(self) -> usize {
+        let cpus = self.quota_us.div_ceil(self.period_us).max(1);
+        usize::try_from(cpus).unwrap_or(usize::MAX)
+    }
+}
 
 /// The CPUs that get executors: those of `wanted` (all when absent) that this process may use,
 /// at most as many as the control group's quota pays for, rounded up, unless they were named.
@@ -32,8 +84,8 @@ pub(crate) fn cpus(wanted: Option<&[usize]>) -> Result<Vec<usize>, Error> {
         ));
     }
     let Some(wanted) = wanted else {
-        let count = cpu_quota().map_or(allowed.len(), |quota| quota.min(allowed.len()));
-        return Ok(allowed.into_iter().take(count.max(1)).collect());
+        let quota = cpu_quota(&Subject::default()).map_or(usize::MAX, CpuQuota::whole_cpus);
+        return Ok(allowed.into_iter().take(quota).collect());
     };
     if let Some(refused) = wanted.iter().find(|cpu| !allowed.contains(cpu)) {
         let allowed: Vec<_> = allowed.iter().map(ToString::to_string).collect();
@@ -47,12 +99,12 @@ pub(crate) fn cpus(wanted: Option<&[usize]>) -> Result<Vec<usize>, Error> {
 
 /// Bytes of memory this process may use: the host's, or its control group's if that is less,
 /// with the name of what limits.
-pub(crate) fn memory_bytes() -> (u64, &'static str) {
-    let host = std::fs::read_to_string("/proc/meminfo")
+pub(crate) fn memory_bytes(subject: &Subject) -> (u64, &'static str) {
+    let host = std::fs::read_to_string(subject.path("proc/meminfo"))
         .ok()
-        .and_then(|text| meminfo_total_bytes(&text))
+        .and_then(|text| meminfo_bytes(&text, "MemTotal:"))
         .unwrap_or(u64::MAX);
-    let group = group_values("memory.max", "memory", "memory.limit_in_bytes")
+    let group = group_values(subject, "memory.max", "memory", "memory.limit_in_bytes")
         .iter()
         .filter_map(|text| text.trim().parse::<u64>().ok())
         .min();
@@ -68,38 +120,50 @@ pub(crate) fn operating_system() -> String {
     format!("Linux {} {}", release.trim(), std::env::consts::ARCH)
 }
 
-/// CPUs that the tightest control group pays for, rounded up; `None` when none limits.
-fn cpu_quota() -> Option<usize> {
-    let second = group_values("cpu.max", "cpu", "cpu.cfs_quota_us");
-    let periods = group_values("cpu.max", "cpu", "cpu.cfs_period_us");
-    second
-        .iter()
-        .zip(&periods)
-        .filter_map(|(quota, period)| quota_cpus(quota, period))
-        .min()
+/// The tightest quota of CPU time; `None` when none limits.
+pub(crate) fn cpu_quota(subject: &Subject) -> Option<CpuQuota> {
+    let quotas = group_values(subject, "cpu.max", "cpu", "cpu.cfs_quota_us");
+    let periods = group_values(subject, "cpu.max", "cpu", "cpu.cfs_period_us");
+    let quotas = quotas.iter().zip(&periods);
+    quotas
+        .filter_map(|(quota, period)| parse_quota(quota, period))
+        .min_by(|one, other| {
+            // Compared as fractions, multiplied out.
+            let left = u128::from(one.quota_us) * u128::from(other.period_us);
+            left.cmp(&(u128::from(other.quota_us) * u128::from(one.period_us)))
+        })
 }
 
 /// `quota` is "200000 100000" or "max 100000" (version 2), or a number with `period` beside it.
-fn quota_cpus(quota: &str, period: &str) -> Option<usize> {
+fn parse_quota(quota: &str, period: &str) -> Option<CpuQuota> {
     let mut words = quota.split_whitespace();
-    let quota_us: usize = words.next()?.parse().ok()?;
-    let period_us: usize = words.next().unwrap_or(period.trim()).parse().ok()?;
-    (period_us > 0).then(|| quota_us.div_ceil(period_us).max(1))
+    let quota_us: u64 = words.next()?.parse().ok()?;
+    let period_us: u64 = words.next().unwrap_or(period.trim()).parse().ok()?;
+    (period_us > 0).then_some(CpuQuota {
+        quota_us,
+        period_us,
+    })
 }
 
-fn meminfo_total_bytes(text: &str) -> Option<u64> {
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("MemTotal:"))?;
+/// A number of `/proc/meminfo`, by the name it has there.
+pub(crate) fn meminfo_bytes(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
     Some(kib * KIB as u64)
 }
 
-/// The texts of one limit in this process' control group and each group above it.
-fn group_values(name_v2: &str, controller_v1: &str, name_v1: &str) -> Vec<String> {
-    let Ok(membership) = std::fs::read_to_string("/proc/self/cgroup") else {
+/// The texts of one file in a process's control group and each group above it, the innermost first.
+/// Without a name for version 1 only version 2 is looked at.
+pub(crate) fn group_values(
+    subject: &Subject,
+    name_v2: &str,
+    controller_v1: &str,
+    name_v1: &str,
+) -> Vec<String> {
+    let Ok(membership) = subject.read_process("cgroup") else {
         return Vec::new();
     };
+    let mount = subject.path("sys/fs/cgroup");
     let mut texts = Vec::new();
     for line in membership.lines() {
         let mut fields = line.splitn(3, ':').skip(1);
@@ -107,12 +171,12 @@ fn group_values(name_v2: &str, controller_v1: &str, name_v1: &str) -> Vec<String
             continue;
         };
         let (root, name) = if controllers.is_empty() {
-            (PathBuf::from(CGROUP_ROOT), name_v2)
+            (mount.clone(), name_v2)
         } else if controllers
             .split(',')
             .any(|controller| controller == controller_v1)
         {
-            (Path::new(CGROUP_ROOT).join(controller_v1), name_v1)
+            (mount.join(controller_v1), name_v1)
         } else {
             continue;
         };
@@ -132,19 +196,20 @@ mod tests {
 
     #[test]
     fn a_quota_is_rounded_up_to_whole_cpus() {
-        assert_eq!(quota_cpus("200000 100000", ""), Some(2));
-        assert_eq!(quota_cpus("250000 100000\n", ""), Some(3));
-        assert_eq!(quota_cpus("5000 100000", ""), Some(1));
-        assert_eq!(quota_cpus("max 100000", ""), None);
-        assert_eq!(quota_cpus("150000", "100000\n"), Some(2));
-        assert_eq!(quota_cpus("-1", "100000"), None);
+        let cpus = |quota, period| parse_quota(quota, period).map(CpuQuota::whole_cpus);
+        assert_eq!(cpus("200000 100000", ""), Some(2));
+        assert_eq!(cpus("250000 100000\n", ""), Some(3));
+        assert_eq!(cpus("5000 100000", ""), Some(1));
+        assert_eq!(cpus("max 100000", ""), None);
+        assert_eq!(cpus("150000", "100000\n"), Some(2));
+        assert_eq!(cpus("-1", "100000"), None);
     }
 
     #[test]
     fn host_memory_is_read_in_bytes() {
         let text = "MemTotal:       24571788 kB\nMemFree: 1 kB\n";
-        assert_eq!(meminfo_total_bytes(text), Some(24_571_788 * 1024));
-        assert!(memory_bytes().0 > 0);
+        assert_eq!(meminfo_bytes(text, "MemTotal:"), Some(24_571_788 * 1024));
+        assert!(memory_bytes(&Subject::default()).0 > 0);
     }
 
     #[test]

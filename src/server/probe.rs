@@ -8,14 +8,16 @@
     reason = "io_uring_setup, getrlimit and setrlimit have no safe wrapper"
 )]
 
+use std::fmt;
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
 
-use crate::error::Error;
+use crate::error::{Error, reason_text};
 use crate::limits::{KIB, RING_DEPTH_MAX, RING_DEPTH_MIN};
 
 /// Locked memory below which the runtime refuses to make an executor.
-const MEMLOCK_BYTES_MIN: u64 = 512 * KIB as u64;
+pub(crate) const MEMLOCK_BYTES_MIN: u64 = 512 * KIB as u64;
+const MEMLOCK_FIX: &str = "raise `ulimit -l`, or LimitMEMLOCK= in the service file";
 /// Rings of one executor.
 const RINGS_PER_EXECUTOR: u64 = 3;
 /// Bytes each ring locks besides its entries: registered buffers and the ring's own header.
@@ -23,20 +25,41 @@ const RING_FIXED_BYTES: u64 = 72 * KIB as u64;
 /// Bytes per ring entry: one submission (64), its index (4), two completions (16 each).
 const RING_ENTRY_BYTES: u64 = 100;
 
+/// Why there can be no ring, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) cause: String,
+    pub(crate) fix: String,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "cannot use io_uring: {}; {}",
+            self.cause, self.fix
+        )
+    }
+}
+
 /// Fails with the line to print when no executor could be made; else the ring depth to use for
 /// `executor_count` of them.
 pub(crate) fn io_uring(executor_count: usize) -> Result<u32, Error> {
     let memlock_bytes = raise_memlock();
+    let refused = |refusal: Refusal| Error::Start(refusal.to_string());
     if memlock_bytes < MEMLOCK_BYTES_MIN {
-        return Err(Error::Start(memlock_message(memlock_bytes)));
+        return Err(refused(memlock_refusal(memlock_bytes)));
     }
     let depth = ring_depth(executor_count as u64, memlock_bytes);
+    try_ring(depth).map_err(refused)?;
+    Ok(depth)
+}
+
+/// Whether the kernel makes a ring of that depth for this process now.
+pub(crate) fn try_ring(depth: u32) -> Result<(), Refusal> {
     match make_ring(depth) {
-        Ok(_closed_again) => Ok(depth),
-        Err(error) => Err(Error::Start(ring_message(
-            &error,
-            io_uring_disabled().as_deref(),
-        ))),
+        Ok(_closed_again) => Ok(()),
+        Err(error) => Err(ring_refusal(&error, io_uring_disabled().as_deref())),
     }
 }
 
@@ -66,9 +89,15 @@ pub(crate) fn raise_descriptors(wanted: u64) -> u64 {
     }
 }
 
+/// Locked memory that lets `executor_count` executors have rings of full depth.
+pub(crate) fn memlock_bytes_wanted(executor_count: u64) -> u64 {
+    let ring_bytes = u64::from(RING_DEPTH_MAX) * RING_ENTRY_BYTES + RING_FIXED_BYTES;
+    (2 * executor_count * RINGS_PER_EXECUTOR * ring_bytes).max(MEMLOCK_BYTES_MIN)
+}
+
 /// The deepest ring of which `executor_count` executors fit into half of the locked memory; the
 /// other half is for what else this user runs, since the allowance is the user's.
-fn ring_depth(executor_count: u64, memlock_bytes: u64) -> u32 {
+pub(crate) fn ring_depth(executor_count: u64, memlock_bytes: u64) -> u32 {
     let mut depth = RING_DEPTH_MAX;
     while depth > RING_DEPTH_MIN {
         let ring_bytes = u64::from(depth) * RING_ENTRY_BYTES + RING_FIXED_BYTES;
@@ -80,45 +109,51 @@ fn ring_depth(executor_count: u64, memlock_bytes: u64) -> u32 {
     depth
 }
 
-/// The line for a ring that could not be made. `disabled` is the text of the kernel's switch.
-fn ring_message(error: &io::Error, disabled: Option<&str>) -> String {
-    const WHAT: &str = "cannot use io_uring";
-    match (error.raw_os_error(), disabled.map(str::trim)) {
-        (Some(libc::EPERM), Some(value @ ("1" | "2"))) => format!(
-            "{WHAT}: kernel.io_uring_disabled is {value}; run `sysctl kernel.io_uring_disabled=0`\
-             {}",
-            if value == "1" {
-                ", or put the user in the group kernel.io_uring_group"
-            } else {
-                ""
-            }
+/// Why a ring could not be made. `disabled` is the text of the kernel's switch.
+fn ring_refusal(error: &io::Error, disabled: Option<&str>) -> Refusal {
+    let (cause, fix) = match (error.raw_os_error(), disabled.map(str::trim)) {
+        (Some(libc::EPERM), Some("2")) => (
+            "kernel.io_uring_disabled is 2",
+            "run `sysctl kernel.io_uring_disabled=0`",
         ),
-        (Some(libc::EPERM | libc::EACCES), _) => format!(
-            "{WHAT}: a seccomp filter forbids it (containers: allow io_uring_setup, \
-             io_uring_enter and io_uring_register, as `--security-opt seccomp=FILE` does)"
+        (Some(libc::EPERM), Some("1")) => (
+            "kernel.io_uring_disabled is 1",
+            "run `sysctl kernel.io_uring_disabled=0`, or put the user in the group \
+             kernel.io_uring_group",
         ),
-        (Some(libc::ENOSYS), _) => format!(
-            "{WHAT}: the kernel does not have it (Linux 5.11 or newer is needed), or a seccomp \
-             filter hides it"
+        (Some(libc::EPERM | libc::EACCES), _) => (
+            "a seccomp filter forbids it",
+            "allow io_uring_setup, io_uring_enter and io_uring_register, in containers by \
+             `--security-opt seccomp=FILE`",
         ),
-        (Some(libc::ENOMEM), _) => format!(
-            "{WHAT}: not enough lockable memory left for this user; raise `ulimit -l`, or \
-             LimitMEMLOCK= in the service file"
+        (Some(libc::ENOSYS), _) => (
+            "the kernel does not have it, or a seccomp filter hides it",
+            "Linux 5.8 or newer is needed",
         ),
-        (Some(libc::EMFILE | libc::ENFILE), _) => {
-            format!("{WHAT}: too many open files; raise `ulimit -n`")
+        (Some(libc::ENOMEM), _) => ("not enough lockable memory left for this user", MEMLOCK_FIX),
+        (Some(libc::EMFILE | libc::ENFILE), _) => ("too many open files", "raise `ulimit -n`"),
+        _ => {
+            return Refusal {
+                cause: reason_text(error),
+                fix: "see io_uring_setup(2)".to_owned(),
+            };
         }
-        _ => Error::start(WHAT, error).to_string(),
+    };
+    Refusal {
+        cause: cause.to_owned(),
+        fix: fix.to_owned(),
     }
 }
 
-fn memlock_message(memlock_bytes: u64) -> String {
-    format!(
-        "cannot use io_uring: {} KiB of lockable memory, {} KiB are needed; raise `ulimit -l`, \
-         or LimitMEMLOCK= in the service file",
-        memlock_bytes / KIB as u64,
-        MEMLOCK_BYTES_MIN / KIB as u64,
-    )
+fn memlock_refusal(memlock_bytes: u64) -> Refusal {
+    Refusal {
+        cause: format!(
+            "{} KiB of lockable memory, {} KiB are needed",
+            memlock_bytes / KIB as u64,
+            MEMLOCK_BYTES_MIN / KIB as u64,
+        ),
+        fix: MEMLOCK_FIX.to_owned(),
+    }
 }
 
 fn io_uring_disabled() -> Option<String> {
@@ -176,7 +211,7 @@ mod tests {
     use super::*;
 
     fn message(errno: i32, disabled: Option<&str>) -> String {
-        ring_message(&io::Error::from_raw_os_error(errno), disabled)
+        ring_refusal(&io::Error::from_raw_os_error(errno), disabled).to_string()
     }
 
     #[test]
@@ -196,7 +231,7 @@ mod tests {
             ),
             (libc::EPERM, Some("0\n"), "seccomp", "--security-opt"),
             (libc::EPERM, None, "seccomp", "--security-opt"),
-            (libc::ENOSYS, None, "kernel does not have it", "5.11"),
+            (libc::ENOSYS, None, "kernel does not have it", "5.8"),
             (libc::ENOMEM, None, "lockable memory", "LimitMEMLOCK="),
             (libc::EMFILE, None, "too many open files", "ulimit -n"),
         ] {
@@ -208,7 +243,8 @@ mod tests {
 
     #[test]
     fn too_little_lockable_memory_is_said_in_numbers() {
-        assert!(memlock_message(64 * 1024).contains("64 KiB of lockable memory, 512 KiB"));
+        let line = memlock_refusal(64 * 1024).to_string();
+        assert!(line.contains("64 KiB of lockable memory, 512 KiB"));
     }
 
     #[test]

@@ -33,6 +33,21 @@ pub(crate) fn redis() -> Option<PathBuf> {
         .then(|| PathBuf::from("redis-server"))
 }
 
+/// A small program that forbids io_uring_setup with a seccomp filter, as containers do, and then
+/// becomes the program that its arguments name.
+pub(crate) const WITHOUT_IO_URING: &str = r#"
+import ctypes, os, struct, sys
+libc = ctypes.CDLL(None, use_errno=True)
+# load the call's number; 425 is io_uring_setup: EPERM; all else: allow
+code = [(0x20, 0, 0, 0), (0x15, 0, 1, 425), (0x06, 0, 0, 0x00050001), (0x06, 0, 0, 0x7fff0000)]
+filter = b"".join(struct.pack("HBBI", *line) for line in code)
+buffer = ctypes.create_string_buffer(filter)
+program = struct.pack("HxxxxxxQ", len(code), ctypes.addressof(buffer))
+assert libc.prctl(38, 1, 0, 0, 0) == 0
+assert libc.prctl(22, 2, ctypes.create_string_buffer(program), 0, 0) == 0
+os.execv(sys.argv[1], sys.argv[1:])
+"#;
+
 /// A folder that is removed with the test.
 pub(crate) struct Folder(PathBuf);
 

@@ -10,6 +10,7 @@
 //! A big number, of which redis-cli 7.0 says that it does not know the type, is shown as digits.
 
 use super::words::append_quoted;
+use crate::cli::json;
 use crate::cli::reply::Reply;
 
 /// A form of replies.
@@ -152,20 +153,7 @@ impl Style {
             }
             return;
         }
-        output.push(b'"');
-        for byte in text {
-            match byte {
-                b'"' | b'\\' => output.extend_from_slice(&[b'\\', *byte]),
-                b'\n' => output.extend_from_slice(b"\\n"),
-                b'\r' => output.extend_from_slice(b"\\r"),
-                b'\t' => output.extend_from_slice(b"\\t"),
-                0x08 => output.extend_from_slice(b"\\b"),
-                0x0c => output.extend_from_slice(b"\\f"),
-                0..=0x1f => output.extend_from_slice(format!("\\u{byte:04x}").as_bytes()),
-                _ => output.push(*byte),
-            }
-        }
-        output.push(b'"');
+        json::append_string(output, text);
     }
 }
 

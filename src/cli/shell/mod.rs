@@ -17,7 +17,7 @@ mod docs;
 mod format;
 mod history;
 mod latency;
-mod pace;
+pub(super) mod pace;
 mod pipe;
 mod prompt;
 mod scan;
@@ -29,7 +29,7 @@ mod words;
 use std::io::{self, BufWriter, IsTerminal as _, Read as _, Write, stdin, stdout};
 use std::time::Duration;
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 
 use super::client::Target;
 use crate::error::Error;
@@ -41,7 +41,7 @@ use survey::Measure;
 
 /// Send commands to a running server: the one that is given, or what is typed. Options, quoting and
 /// output are those of redis-cli.
-#[derive(FromArgs, Debug, PartialEq)]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
 #[argh(help_triggers("--help"))]
 pub(super) struct Shell {
     /// host of the server (127.0.0.1)

@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 
 /// Since when.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Stopwatch(Instant);
+pub(in crate::cli) struct Stopwatch(Instant);
 
 impl Stopwatch {
-    pub(super) fn start() -> Self {
+    pub(in crate::cli) fn start() -> Self {
         Self(Instant::now())
     }
 
-    pub(super) fn elapsed(self) -> Duration {
+    pub(in crate::cli) fn elapsed(self) -> Duration {
         self.0.elapsed()
     }
 }

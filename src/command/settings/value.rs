@@ -195,7 +195,11 @@ fn parse_addresses(text: &str) -> Result<Vec<String>, Misfit> {
     Ok(addresses)
 }
 
-fn parse_cpus(text: &str) -> Result<Vec<usize>, Misfit> {
+/// CPUs as `0,2-5`, which is the kernel's form too; nothing is none.
+///
+/// # Errors
+/// What is none, or names one twice.
+pub fn parse_cpus(text: &str) -> Result<Vec<usize>, Misfit> {
     const CPU_MAX: usize = 8191;
     let parse = |text: &str| text.trim().parse().ok().filter(|cpu| *cpu <= CPU_MAX);
     let mut cpus = Vec::new();
