@@ -1,0 +1,266 @@
+//! `tuning/apply.sh` on a tree of its own: it says what it would do, does it once, and takes it back.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use common::process::Folder;
+
+/// A host of four CPUs with a network device of two queues, where everything wants to be changed.
+const HOST: &[(&str, &str)] = &[
+    ("proc/sys/net/core/somaxconn", "128"),
+    ("proc/sys/vm/swappiness", "60"),
+    (
+        "proc/swaps",
+        "Filename Type Size Used Priority\n/dev/sda2 partition 9 0 -2",
+    ),
+    ("proc/sys/kernel/numa_balancing", "1"),
+    ("sys/kernel/mm/transparent_hugepage/enabled", "never"),
+    ("sys/devices/system/cpu/online", "0-3"),
+    (
+        "proc/interrupts",
+        "  CPU0 CPU1 CPU2 CPU3\n 40: 7 0 0 0 PCI eth0-0\n 41: 0 0 8 0 PCI eth0-1\n 42: 0 0 0 0 PCI eth0-2",
+    ),
+    ("proc/irq/40/smp_affinity_list", "0-3"),
+    ("proc/irq/41/smp_affinity_list", "0-3"),
+    ("proc/irq/42/smp_affinity_list", "0-3"),
+    ("sys/class/net/eth0/device/msi_irqs/40", "msix"),
+    ("sys/class/net/eth0/device/msi_irqs/41", "msix"),
+    ("sys/class/net/eth0/device/msi_irqs/42", "msix"),
+    (
+        "sys/class/net/eth0/queues/rx-0/rps_cpus",
+        "00000000,00000000",
+    ),
+    (
+        "sys/class/net/eth0/queues/rx-1/rps_cpus",
+        "00000000,00000000",
+    ),
+    ("sys/class/net/lo/queues/rx-0/rps_cpus", "0"),
+    (
+        "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor",
+        "powersave",
+    ),
+    (
+        "sys/devices/system/cpu/cpu1/cpufreq/scaling_governor",
+        "performance",
+    ),
+    (
+        "sys/devices/system/cpu/cpu2/cpufreq/scaling_governor",
+        "schedutil",
+    ),
+    ("sys/devices/system/cpu/cpu0/cpuidle/state1/latency", "2"),
+    ("sys/devices/system/cpu/cpu0/cpuidle/state1/disable", "0"),
+    ("sys/devices/system/cpu/cpu0/cpuidle/state2/latency", "133"),
+    ("sys/devices/system/cpu/cpu0/cpuidle/state2/disable", "0"),
+];
+
+/// What becomes of it for shards on CPUs 0 to 2.
+const CHANGES: &str = "\
+/proc/sys/net/core/somaxconn: 128 -> 4096
+/proc/sys/vm/swappiness: 60 -> 1
+/sys/kernel/mm/transparent_hugepage/enabled: never -> madvise
+/proc/sys/kernel/numa_balancing: 1 -> 0
+/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor: powersave -> performance
+/sys/devices/system/cpu/cpu2/cpufreq/scaling_governor: schedutil -> performance
+/proc/irq/40/smp_affinity_list: 0-3 -> 3
+/proc/irq/41/smp_affinity_list: 0-3 -> 3
+/sys/class/net/eth0/queues/rx-0/rps_cpus: 0 -> 7
+/sys/class/net/eth0/queues/rx-1/rps_cpus: 0 -> 7
+";
+
+/// A host that is a folder.
+struct Host(Folder);
+
+impl Host {
+    fn new() -> Self {
+        let host = Self(Folder::new());
+        for (path, text) in HOST {
+            host.write(path, text);
+        }
+        host
+    }
+
+    fn write(&self, path: &str, text: &str) {
+        let path = self.0.path().join(path);
+        std::fs::create_dir_all(path.parent().expect("a file is in a folder")).expect("it is ours");
+        std::fs::write(path, format!("{text}\n")).expect("it is ours");
+    }
+
+    fn state(&self) -> PathBuf {
+        self.0.path().join("run/coremap-tuning")
+    }
+
+    /// Exit code, and what went to both outputs.
+    fn apply(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tuning/apply.sh");
+        let mut command = Command::new("sh");
+        command
+            .arg(script)
+            .args(arguments)
+            .env("ROOT", self.0.path())
+            .env_remove("STATE");
+        let output = command.output().expect("there is a shell");
+        let text = |bytes| String::from_utf8(bytes).expect("it is text");
+        (
+            output.status.code(),
+            text(output.stdout),
+            text(output.stderr),
+        )
+    }
+
+    /// Every file of the host but the notes, with its text.
+    fn files(&self) -> BTreeMap<PathBuf, String> {
+        let mut folders = vec![self.0.path().to_owned()];
+        let mut files = BTreeMap::new();
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).expect("it is there").flatten() {
+                let path = entry.path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    let text = std::fs::read_to_string(&path).expect("it is text");
+                    files.insert(path, text);
+                }
+            }
+        }
+        files.remove(&self.state());
+        files
+    }
+}
+
+fn said(text: &str) -> (Option<i32>, String, String) {
+    (Some(0), text.to_owned(), String::new())
+}
+
+#[test]
+fn a_dry_run_prints_each_change_and_makes_none() {
+    let host = Host::new();
+    let before = host.files();
+    assert_eq!(host.apply(&["--dry-run", "--cpus", "0-2"]), said(CHANGES));
+    assert_eq!(host.files(), before);
+    assert!(!host.state().exists());
+}
+
+#[test]
+fn changes_are_made_once_and_undone_as_a_whole() {
+    let host = Host::new();
+    let before = host.files();
+    assert_eq!(host.apply(&["--cpus=0-2"]), said(CHANGES));
+    let after = host.files();
+    assert_ne!(after, before);
+    assert_eq!(
+        host.apply(&["--cpus=0-2"]),
+        said(""),
+        "a second run has nothing to do"
+    );
+    assert_eq!(host.files(), after);
+    let (code, dry, _) = host.apply(&["--undo", "--dry-run"]);
+    assert_eq!((code, host.files()), (Some(0), after));
+    assert_eq!(host.apply(&["--undo"]), said(&dry));
+    assert_eq!(dry.lines().count(), CHANGES.lines().count(), "{dry}");
+    // Masks come back as the kernel would print them, whatever their zeros.
+    host.write(
+        "sys/class/net/eth0/queues/rx-0/rps_cpus",
+        "00000000,00000000",
+    );
+    host.write(
+        "sys/class/net/eth0/queues/rx-1/rps_cpus",
+        "00000000,00000000",
+    );
+    assert_eq!(host.files(), before);
+    assert!(!host.state().exists());
+    assert_eq!(host.apply(&["--undo"]), said("nothing to undo\n"));
+}
+
+#[test]
+fn a_second_run_with_other_cpus_can_still_be_undone_to_the_first_values() {
+    let host = Host::new();
+    host.apply(&["irq", "--cpus", "0-2"]);
+    let (_, output, _) = host.apply(&["irq", "--cpus", "0-1"]);
+    assert!(
+        output.contains("/proc/irq/40/smp_affinity_list: 3 -> 2\n"),
+        "{output}"
+    );
+    let (_, output, errors) = host.apply(&["--undo"]);
+    assert!(
+        output.contains("/proc/irq/40/smp_affinity_list: 2 -> 0-3\n"),
+        "{output}{errors}"
+    );
+}
+
+#[test]
+fn only_the_groups_that_are_named_are_touched() {
+    let host = Host::new();
+    assert_eq!(
+        host.apply(&["net", "idle"]),
+        said(
+            "/proc/sys/net/core/somaxconn: 128 -> 4096\n\
+             /sys/devices/system/cpu/cpu0/cpuidle/state2/disable: 0 -> 1\n"
+        )
+    );
+}
+
+#[test]
+fn without_spare_cpus_interrupts_take_turns() {
+    let host = Host::new();
+    let (_, output, _) = host.apply(&["irq"]);
+    assert!(output.starts_with(
+        "/proc/irq/40/smp_affinity_list: 0-3 -> 0\n/proc/irq/41/smp_affinity_list: 0-3 -> 1\n"
+    ));
+}
+
+#[test]
+fn what_somebody_else_changed_meanwhile_is_left() {
+    let host = Host::new();
+    host.apply(&["memory"]);
+    host.write("proc/sys/vm/swappiness", "10");
+    let (code, output, errors) = host.apply(&["--undo"]);
+    assert_eq!(code, Some(0));
+    assert!(!output.contains("swappiness"), "{output}");
+    assert_eq!(
+        errors,
+        "/proc/sys/vm/swappiness: stays 10, which was not set here\n"
+    );
+    assert!(!host.state().exists());
+}
+
+#[test]
+fn what_the_kernel_refuses_is_said_and_not_noted() {
+    let host = Host::new();
+    // What is written there is not there afterwards.
+    let path = host.0.path().join("proc/irq/40/smp_affinity_list");
+    std::fs::remove_file(&path).expect("it is ours");
+    std::os::unix::fs::symlink("/dev/null", &path).expect("it is ours");
+    let (code, output, errors) = host.apply(&["irq", "--cpus", "0-2"]);
+    assert_eq!(code, Some(1), "{output}{errors}");
+    assert!(
+        errors.contains("/proc/irq/40/smp_affinity_list: stays"),
+        "{errors}"
+    );
+    assert!(
+        output.contains("/proc/irq/41/smp_affinity_list: 0-3 -> 3\n"),
+        "{output}"
+    );
+    let notes = std::fs::read_to_string(host.state()).expect("there are notes");
+    assert!(!notes.contains("/proc/irq/40"), "{notes}");
+}
+
+#[test]
+fn wrong_arguments_are_refused_with_code_two() {
+    let host = Host::new();
+    for arguments in [
+        &["--cpus", "2-"][..],
+        &["--cpus"],
+        &["disk"],
+        &["--cpus", "a"],
+    ] {
+        let (code, output, errors) = host.apply(arguments);
+        assert_eq!((code, output.as_str()), (Some(2), ""), "{arguments:?}");
+        assert!(errors.starts_with("apply.sh: "), "{errors}");
+    }
+    let (code, output, _) = host.apply(&["--help"]);
+    assert_eq!(code, Some(0));
+    assert!(output.contains("--undo"), "{output}");
+}
