@@ -7,7 +7,7 @@
 
 use std::path::{Path, PathBuf};
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 
 use super::client::{Client, Target};
 use super::progress::Progress;
@@ -19,7 +19,7 @@ const ASK_LEN_BYTES: u64 = 64 << 20;
 
 /// Copy the data of a running server on this host into a directory, from which another server can
 /// start. What was written before is in the copy; writing goes on meanwhile.
-#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 pub(super) struct Backup {
     /// directory for the copy; made if it is not there
     #[argh(positional)]

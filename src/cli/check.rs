@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 
 use super::progress::Progress;
 use crate::error::Error;
@@ -23,7 +23,7 @@ const SHOWN_COUNT_MAX: usize = 100;
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Check every byte of a data directory that no server uses. Exits with 1 if it is damaged.
-#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 pub(super) struct Check {
     /// the directory
     #[argh(positional)]

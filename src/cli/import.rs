@@ -9,7 +9,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::BufReader;
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 
 use super::client::{Client, Target, append_request};
 use super::progress::Progress;
@@ -27,7 +27,7 @@ const KEYS_PER_LOOK: u64 = 256;
 
 /// Bring the strings of an RDB file, with their expiries, into a running server. Keys of other types
 /// are counted and left out.
-#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 pub(super) struct Import {
     /// the RDB file
     #[argh(positional)]

@@ -7,6 +7,7 @@
 //!   import   bring the strings of an RDB file into a running server
 //!   cli      send commands to a running server
 //!   doctor   look for what on this host limits the server
+//!   generate write man pages and shell completions
 //! ```
 //!
 //! Errors are one line on stderr that begins with `coremap: `; the exit code is 0, 1 (could not run)
@@ -16,12 +17,14 @@ mod backup;
 mod check;
 mod client;
 mod doctor;
+mod generate;
 mod import;
 mod json;
 mod progress;
 mod reply;
 mod serve;
 mod shell;
+mod version;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -42,6 +45,7 @@ enum Request {
     Backup(backup::Backup),
     Check(check::Check),
     Doctor(doctor::Doctor),
+    Generate(generate::Generate),
     Import(import::Import),
     Shell(Box<shell::Shell>),
 }
@@ -63,6 +67,7 @@ pub fn run(arguments: &[String]) -> ExitCode {
         Ok(Request::Backup(backup)) => backup.run(),
         Ok(Request::Check(check)) => check.run(),
         Ok(Request::Doctor(doctor)) => doctor.run(),
+        Ok(Request::Generate(generate)) => generate.run(),
         Ok(Request::Import(import)) => import.run(),
         Ok(Request::Shell(shell)) => shell.run(),
         Err(error) => Err(error),
@@ -81,21 +86,19 @@ fn parse(arguments: &[String]) -> Result<Request, Error> {
         return serve::parse(arguments);
     };
     match first.as_str() {
-        "--version" | "-v" | "version" => Ok(Request::Print(format!(
-            "coremap {}\n",
-            env!("CARGO_PKG_VERSION")
-        ))),
+        "--version" | "-v" | "version" => Ok(Request::Print(version::text())),
         "--help" | "-h" | "help" => Ok(Request::Print(help())),
         "backup" => Ok(tool(first, rest)?.map_or_else(Request::Print, Request::Backup)),
         "check" => Ok(tool(first, rest)?.map_or_else(Request::Print, Request::Check)),
         "doctor" => Ok(tool(first, rest)?.map_or_else(Request::Print, Request::Doctor)),
+        "generate" => Ok(tool(first, rest)?.map_or_else(Request::Print, Request::Generate)),
         "import" => Ok(tool(first, rest)?.map_or_else(Request::Print, Request::Import)),
         "cli" => Ok(tool_as_given(first, rest)?
             .map_or_else(Request::Print, |shell| Request::Shell(Box::new(shell)))),
         "serve" => parse_serve(rest),
         word if word.starts_with('-') || Path::new(word).is_file() => parse_serve(arguments),
         word => Err(Error::Usage(format!(
-            "unknown command '{word}' (there are serve, backup, check, import, cli and doctor; see coremap --help)"
+            "unknown command '{word}' (there are serve, backup, check, import, cli, doctor and generate; see coremap --help)"
         ))),
     }
 }
@@ -148,7 +151,8 @@ fn help() -> String {
            coremap check DIRECTORY            verify a data directory that no server uses\n  \
            coremap import FILE.rdb            bring the strings of an RDB file into a running server\n  \
            coremap cli [COMMAND ...]          send commands to a running server, as redis-cli\n  \
-           coremap doctor                     what on this host limits the server, and the fix for each\n\
+           coremap doctor                     what on this host limits the server, and the fix for each\n  \
+           coremap generate DIRECTORY         write man pages and shell completions\n\
          \n\
          Exit codes: 0 clean, 1 could not run, 2 bad usage.\n",
         serve::help()

@@ -11,7 +11,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 
 use crate::config::{self, Applied, Config, Group, SETTINGS};
 use crate::error::Error;
@@ -20,8 +20,8 @@ use crate::server::{self, Server};
 use super::{Request, one_line};
 
 /// Run the server.
-#[derive(FromArgs)]
-struct Serve {
+#[derive(FromArgs, ArgsInfo)]
+pub(super) struct Serve {
     /// configuration file
     #[argh(positional)]
     file: Option<String>,
