@@ -166,7 +166,7 @@ came() {
 
 tune_net() {
     file=$ROOT/proc/sys/net/core/somaxconn
-    [ ! -e "$file" ] || [ "$(value "$file")" -ge $SOMAXCONN ] || change "$file" $SOMAXCONN
+    [ ! -e "$file" ] || [ "$(value "$file")" -ge "$SOMAXCONN" ] || change "$file" "$SOMAXCONN"
 }
 
 tune_memory() {
@@ -189,7 +189,7 @@ tune_idle() {
     for cpu in $shard_cpus; do
         for state in "$ROOT/sys/devices/system/cpu/cpu$cpu"/cpuidle/state*; do
             [ -e "$state/latency" ] || continue
-            [ "$(value "$state/latency")" -le $IDLE_EXIT_US_MAX ] || change "$state/disable" 1
+            [ "$(value "$state/latency")" -le "$IDLE_EXIT_US_MAX" ] || change "$state/disable" 1
         done
     done
 }
@@ -239,6 +239,12 @@ fi
 online=$(cat "$ROOT/sys/devices/system/cpu/online") || exit 1
 shard_cpus=$(each_cpu "${cpus:-$online}")
 for group in ${groups:-net memory cpu irq}; do
-    "tune_$group"
+    case $group in
+        net) tune_net ;;
+        memory) tune_memory ;;
+        cpu) tune_cpu ;;
+        irq) tune_irq ;;
+        idle) tune_idle ;;
+    esac
 done
 exit $status
