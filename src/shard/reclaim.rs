@@ -76,13 +76,19 @@ impl Shard {
         if let Some(done) = attempt(self) {
             return Ok(done);
         }
+        if self.keeps_room() {
+            // What it was kept for would have succeeded, so that is done.
+            self.release_room();
+            if let Some(done) = attempt(self) {
+                return Ok(done);
+            }
+        }
         self.emergency_count += 1;
         let mut effort = Effort {
             compaction_count_left: EMERGENCY_COMPACTION_BLOCKS_MAX,
             wait: Wait::default(),
         };
-        // What is reclaimed by appending would use up the room that is kept.
-        while !self.keeps_room() && self.reclaim(&mut effort) {
+        while self.reclaim(&mut effort) {
             if let Some(done) = attempt(self) {
                 return Ok(done);
             }

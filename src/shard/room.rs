@@ -13,7 +13,9 @@
 //! | an entry in the expiry wheel   | nothing: that cannot fail for the few that one command adds |
 //!
 //! While room is kept nobody else appends: no compaction, no eviction, no removal of what has expired
-//! (which is hidden all the same). What writes owe is paid after the end. So room is for moments.
+//! (which is hidden all the same). What writes owe is paid after the end. So room is for moments: it ends
+//! with the hold it was asked for in, or when a later command of that hold finds no memory. That one is
+//! none of those it was kept for, because they cannot fail.
 
 use super::durable::tombstone_of;
 use super::large::RunReference;
@@ -100,6 +102,17 @@ impl Shard {
         for prepared in std::mem::take(&mut self.room.runs) {
             self.condemn(prepared.run);
         }
+    }
+
+    /// Reclaims memory, if need be, until a record of `len_bytes`, or of the most that the log takes, could
+    /// be appended. None of it is kept.
+    ///
+    /// # Errors
+    /// If there is no memory for it.
+    pub fn find_room(&mut self, len_bytes: usize) -> Result<(), OutOfMemory> {
+        let most_bytes = usize::try_from(self.log.record_len_bytes_max());
+        let len_bytes = most_bytes.map_or(len_bytes, |most_bytes| len_bytes.min(most_bytes));
+        self.with_room(|shard| shard.log.has_room(len_bytes, Purpose::Write).then_some(()))
     }
 
     /// Whether room is kept, so that nobody but its owner may append.

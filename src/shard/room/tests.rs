@@ -158,3 +158,34 @@ fn fill_some(shard: &mut Shard) {
         assert_eq!(store(shard, &name(number), &VALUE), Ok(()));
     }
 }
+
+#[test]
+fn a_write_that_room_was_not_kept_for_ends_it_and_evicts_for_its_own() {
+    let [mut shard, mut other] = shards(16 * MIB);
+    shard.set_eviction(Eviction::Any { by_use: false });
+    let names: Vec<String> = (0..8000).map(name).collect();
+    for name in &names[..4000] {
+        assert_eq!(store(&mut shard, name, &VALUE), Ok(()));
+    }
+    fill(&mut other, "other");
+    let first = [store_of(names[4000].as_bytes(), &VALUE)];
+    assert_eq!(shard.prepare(first), Ok(()));
+    assert!(shard.keeps_room());
+    // All of them run while the shard is held, so nobody ends it for them.
+    for name in &names[4000..] {
+        assert_eq!(store(&mut shard, name, &VALUE), Ok(()), "{name}");
+    }
+    assert!(!shard.keeps_room());
+}
+
+#[test]
+fn room_is_made_where_something_can_be_given_up_and_only_there() {
+    let [mut shard, mut other] = shards(16 * MIB);
+    fill_some(&mut shard);
+    fill(&mut other, "other");
+    fill(&mut shard, "own");
+    assert_eq!(shard.find_room(VALUE.len()), Err(OutOfMemory::Budget));
+    // More than a record can have is asked for as much as that.
+    shard.set_eviction(Eviction::Any { by_use: false });
+    assert_eq!(shard.find_room(usize::MAX), Ok(()));
+}
