@@ -44,9 +44,14 @@ pub const LATENCY_SAMPLE_COUNT_MAX: usize = 160;
 
 // ── commands ────────────────────────────────────────────────────────────────────────────────────
 
-/// Values that one BITOP, PFCOUNT or PFMERGE combines: small ones are copied to one place, 1 GiB at most.
-/// Beyond: `-ERR too many source keys`.
+/// Values that one BITOP, PFCOUNT or PFMERGE combines. Beyond: `-ERR too many source keys`.
 pub const GATHERED_KEY_COUNT_MAX: usize = 4096;
+/// Bytes of the values that one BITOP, PFCOUNT, PFMERGE or LCS copies to one place: those below
+/// [`LARGE_VALUE_LEN_BYTES_MIN`], the others stay where they are. They are no part of `maxmemory`; 64 MiB take
+/// some 10 ms to copy. Beyond: `-ERR source values are too long together`.
+pub const GATHERED_LEN_BYTES_MAX: usize = 64 * MIB;
+/// Keys that are fetched from other shards at a time for such a command: together within that bound.
+pub const GATHERED_ROUND_KEY_COUNT: usize = GATHERED_LEN_BYTES_MAX / LARGE_VALUE_LEN_BYTES_MIN;
 /// Bytes of a HyperLogLog from which it is dense, as Redis's `hll-sparse-max-bytes` by default.
 pub const HLL_SPARSE_LEN_BYTES_MAX: usize = 3000;
 

@@ -7,8 +7,10 @@
 //! ```text
 //!   DUMP      Resume::cursor  run + 1     more[0]  bytes summed up            more[1]  the checksum
 //!   RESTORE   Resume::cursor  draft + 1   more[0]  bytes summed up, or read   more[1]  the checksum,
-//!             Resume::count   1: the checksum was right                                or written
+//!             Resume::count   1: the checksum was right, 2: it can be expanded         or written
 //! ```
+//!
+//! Memory is taken, and others are evicted for it, only for what is known to be good.
 
 #[cfg(test)]
 mod tests;
@@ -101,12 +103,22 @@ fn dump_directly(direct: &mut Direct<'_>, args: Args<'_>, reply: &mut Reply<'_>)
     Status::Done
 }
 
+/// The number that a value is written as, if it is the digits of one.
+fn short_number(value: &[u8]) -> Option<i64> {
+    let is_short = value.len() <= NUMBER_LEN_BYTES_MAX;
+    let number = is_short.then(|| parse_i64(value))??;
+    i32::try_from(number).is_ok().then_some(number)
+}
+
+/// Bytes of a value as DUMP writes it, without its kind and foot.
+pub(super) fn serialized_len_bytes(value: &[u8]) -> usize {
+    let number = short_number(value);
+    let rest_len_bytes = if number.is_some() { 0 } else { value.len() };
+    rdb::head(number, value.len()).len() - 1 + rest_len_bytes
+}
+
 fn payload_of(value: &[u8]) -> Vec<u8> {
-    let number = if value.len() <= NUMBER_LEN_BYTES_MAX {
-        parse_i64(value).filter(|number| i32::try_from(*number).is_ok())
-    } else {
-        None
-    };
+    let number = short_number(value);
     let mut payload = rdb::head(number, value.len());
     if number.is_none() {
         payload.extend_from_slice(value);
@@ -245,6 +257,13 @@ fn store(
     if len_bytes > value_len_bytes_max(context) {
         return Err(Refusal::TOO_LONG);
     }
+    if context.resume.count == 1 {
+        if !is_sound(content, &mut context.resume.more)? {
+            return Ok(Status::Again);
+        }
+        context.resume.count = 2;
+        context.resume.more = [0; 2];
+    }
     let mut place = [0; 2];
     if len_bytes < LARGE_VALUE_LEN_BYTES_MIN {
         let mut value = vec![0; len_bytes];
@@ -272,19 +291,26 @@ fn store(
     Ok(Status::Done)
 }
 
+/// Looks whether the next slice of a string can be expanded; whether that was the last.
+fn is_sound(content: &Content<'_>, place: &mut [u64; 2]) -> Result<bool, Refusal> {
+    let Content::Packed { packed, len_bytes } = *content else {
+        return Ok(true);
+    };
+    let end = rdb::check_part(packed, len_bytes, place_of(*place), TURN_LEN_BYTES_MAX);
+    let end = end.ok_or(Refusal::BAD_FORMAT)?;
+    *place = words_of(end);
+    Ok(end.packed_bytes == packed.len())
+}
+
 /// Copies or expands the next slice of a string; whether that was the last. The words of `place` are
 /// how much was read and written.
 fn fill(value: &mut [u8], content: &Content<'_>, place: &mut [u64; 2]) -> Result<bool, Refusal> {
-    let [packed_bytes, expanded_bytes] =
-        place.map(|bytes| usize::try_from(bytes).expect("a length was kept"));
-    let at = Place {
-        packed_bytes,
-        expanded_bytes,
-    };
+    let at = place_of(*place);
     let (end, source_len_bytes) = match *content {
         Content::Plain(bytes) => {
-            let end = (packed_bytes + TURN_LEN_BYTES_MAX).min(bytes.len());
-            value[packed_bytes..end].copy_from_slice(&bytes[packed_bytes..end]);
+            let start = at.packed_bytes;
+            let end = (start + TURN_LEN_BYTES_MAX).min(bytes.len());
+            value[start..end].copy_from_slice(&bytes[start..end]);
             let end = Place {
                 packed_bytes: end,
                 expanded_bytes: end,
@@ -298,6 +324,20 @@ fn fill(value: &mut [u8], content: &Content<'_>, place: &mut [u64; 2]) -> Result
         Content::Number(_) | Content::Other(_) => unreachable!("these are no strings"),
     };
     let end = end.ok_or(Refusal::BAD_FORMAT)?;
-    *place = [end.packed_bytes as u64, end.expanded_bytes as u64];
+    *place = words_of(end);
     Ok(end.packed_bytes == source_len_bytes)
+}
+
+/// Where an expansion is, as two words say that are kept from call to call.
+fn place_of(words: [u64; 2]) -> Place {
+    let [packed_bytes, expanded_bytes] =
+        words.map(|bytes| usize::try_from(bytes).expect("a length was kept"));
+    Place {
+        packed_bytes,
+        expanded_bytes,
+    }
+}
+
+fn words_of(place: Place) -> [u64; 2] {
+    [place.packed_bytes as u64, place.expanded_bytes as u64]
 }

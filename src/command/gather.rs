@@ -10,7 +10,7 @@
 //!                             as plan::transfer has it: absent, carried, or pinned
 //! ```
 //!
-//! Large values stay where they are, pinned. What a command of several calls has gathered is kept at
+//! Large values stay where they are, pinned. Small ones are copied, up to a bound for all of them. What a command of several calls has gathered is kept at
 //! the end of its unfinished reply, and what it has pinned hangs there, too: whoever gives the
 //! command up takes back both. The combination may fill a draft, as scratch memory or as the value
 //! to be; that hangs there as well.
@@ -23,7 +23,7 @@
 
 use std::sync::Arc;
 
-use crate::limits::TURN_LEN_BYTES_MAX;
+use crate::limits::{GATHERED_LEN_BYTES_MAX, TURN_LEN_BYTES_MAX};
 use crate::region::Region;
 use crate::resp::{Args, Protocol, Reply};
 use crate::shard::{Attributes, Key, OutOfMemory, Pinned};
@@ -123,6 +123,11 @@ impl Bench<'_, '_> {
 /// values.
 pub const TOO_MANY_VALUES: &str = "ERR too many source keys";
 
+/// Whether what was gathered is more than may be.
+pub(super) const fn is_too_long(gathered: &[u8]) -> bool {
+    gathered.len() > GATHERED_LEN_BYTES_MAX
+}
+
 fn draft_of(context: &Context<'_>) -> Option<u32> {
     let number = context.resume.cursor.checked_sub(1)?;
     Some(u32::try_from(number).expect("a run was kept"))
@@ -149,6 +154,12 @@ pub(super) fn run(context: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'
     } else {
         Vec::new()
     };
+    if is_too_long(&gathered) {
+        for pinned in pins(&gathered) {
+            context.shard.unpin(pinned.run);
+        }
+        return answer(Err(Refusal::GATHERED_TOO_LONG), reply);
+    }
     let kept_bytes = usize::try_from(context.resume.count.saturating_sub(1));
     let start = reply.len_bytes() - kept_bytes.expect("a length was kept");
     let kept = if is_first {
@@ -260,7 +271,7 @@ fn hold_draft(context: &Context<'_>, is_held: bool, reply: &mut Reply<'_>) {
     }
 }
 
-/// Gathers the values of source keys, all of this shard.
+/// Gathers the values of source keys, all of this shard, until they are too long.
 fn gather(context: &mut Context<'_>, args: Args<'_>, sources: Keys) -> Vec<u8> {
     let mut gathered = Vec::new();
     let (mut fetched, mut externs) = (Vec::new(), Vec::new());
@@ -270,6 +281,9 @@ fn gather(context: &mut Context<'_>, args: Args<'_>, sources: Keys) -> Vec<u8> {
         let mut reply = Reply::new(&mut fetched, &mut externs, Protocol::Resp2);
         fetch_key(context, key, &mut reply);
         append(&mut gathered, &fetched);
+        if is_too_long(&gathered) {
+            break;
+        }
     }
     gathered
 }

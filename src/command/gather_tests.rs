@@ -160,3 +160,36 @@ fn many_sketches_are_merged_in_slices() {
         harness.expect(&[("PFCOUNT target", ":101"), ("PFCOUNT target", ":101")]);
     }
 }
+
+#[test]
+fn values_that_are_too_long_together_are_refused_and_let_go() {
+    for shard_count in [1, 2] {
+        // So much that blocks are as large as they get, and records as long.
+        let mut harness = Harness::with_memory(shard_count, 1 << 30);
+        let keys = keys(&Harness::new(2), 300);
+        for key in &keys {
+            harness.run(&[b"SET", key.as_bytes(), &[7; 250_000]]);
+        }
+        // Those that stay where they are count for nothing.
+        let large = vec![8; 3 << 20];
+        harness.run(&[b"SET", keys[0].as_bytes(), &large]);
+        let words = |count: usize| {
+            let mut words = vec![&b"BITOP"[..], b"OR", keys[299].as_bytes()];
+            words.extend(keys[..count].iter().map(String::as_bytes));
+            words
+        };
+        let refusal = b"-ERR source values are too long together\r\n";
+        assert_eq!(harness.run(&words(299)), refusal);
+        assert_eq!(harness.run(&words(260)), b":3145728\r\n");
+        // A run that is still pinned would be kept beside what takes its place.
+        let used_bytes = harness.shards[0].region().used_bytes();
+        for _ in 0..30 {
+            harness.run(&words(299));
+            harness.run(&[b"SET", keys[0].as_bytes(), &large]);
+        }
+        for shard in &mut harness.shards {
+            while shard.background(1 << 20) {}
+        }
+        assert!(harness.shards[0].region().used_bytes() <= used_bytes + (4 << 20));
+    }
+}

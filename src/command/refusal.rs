@@ -27,6 +27,7 @@ impl Refusal {
     pub(super) const OFFSET_OUT_OF_RANGE: Self = Self::new("ERR offset is out of range");
     pub(super) const TOO_LONG: Self =
         Self::new("ERR string exceeds maximum allowed size (proto-max-bulk-len)");
+    pub(super) const GATHERED_TOO_LONG: Self = Self::new("ERR source values are too long together");
     pub(super) const NO_SUCH_KEY: Self = Self::new("ERR no such key");
     pub(super) const SAME_OBJECT: Self =
         Self::new("ERR source and destination objects are the same");

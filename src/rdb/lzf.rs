@@ -41,42 +41,104 @@ pub fn expand_part(
     place: Place,
     budget_bytes: usize,
 ) -> Option<Place> {
+    walk(
+        packed,
+        output.len(),
+        place,
+        budget_bytes,
+        |at, token| match token {
+            Token::Literal(bytes) => output[at..at + bytes.len()].copy_from_slice(bytes),
+            Token::Copy {
+                distance,
+                len_bytes,
+            } => {
+                for to in at..at + len_bytes {
+                    output[to] = output[to - distance];
+                }
+            }
+        },
+    )
+}
+
+/// Goes on looking whether `packed` expands to exactly `len_bytes`, as [`expand_part`] would find out
+/// with an output to fill.
+#[must_use]
+pub fn check_part(
+    packed: &[u8],
+    len_bytes: usize,
+    place: Place,
+    budget_bytes: usize,
+) -> Option<Place> {
+    walk(packed, len_bytes, place, budget_bytes, |_, _| ())
+}
+
+/// What a piece of the input stands for.
+enum Token<'a> {
+    Literal(&'a [u8]),
+    /// So many bytes from so far back.
+    Copy {
+        distance: usize,
+        len_bytes: usize,
+    },
+}
+
+impl<'a> Token<'a> {
+    /// The first of `packed`, which is not empty, and what follows it.
+    fn split_first(packed: &'a [u8]) -> Option<(Self, &'a [u8])> {
+        let (&control, rest) = packed.split_first()?;
+        if control < 1 << 5 {
+            let (literal, rest) = rest.split_at_checked(usize::from(control) + 1)?;
+            return Some((Self::Literal(literal), rest));
+        }
+        let mut len_bytes = usize::from(control >> 5) + 2;
+        let mut rest = rest;
+        if control >> 5 == 7 {
+            let (&more, after) = rest.split_first()?;
+            len_bytes += usize::from(more);
+            rest = after;
+        }
+        let (&low, rest) = rest.split_first()?;
+        let distance = (usize::from(control & 0x1F) << 8 | usize::from(low)) + 1;
+        Some((
+            Self::Copy {
+                distance,
+                len_bytes,
+            },
+            rest,
+        ))
+    }
+
+    fn len_bytes(&self) -> usize {
+        match self {
+            Self::Literal(bytes) => bytes.len(),
+            Self::Copy { len_bytes, .. } => *len_bytes,
+        }
+    }
+}
+
+/// Hands each token to `write`, with its place in an output of `len_bytes` that it stays within.
+fn walk(
+    packed: &[u8],
+    len_bytes: usize,
+    place: Place,
+    budget_bytes: usize,
+    mut write: impl FnMut(usize, Token<'_>),
+) -> Option<Place> {
     let mut rest = packed.get(place.packed_bytes..)?;
     let mut at = place.expanded_bytes;
     let stop = at.saturating_add(budget_bytes);
-    while let Some((&control, after)) = rest.split_first() {
-        if at >= stop {
-            break;
-        }
-        rest = after;
-        if control < 1 << 5 {
-            let (literal, after) = rest.split_at_checked(usize::from(control) + 1)?;
-            output
-                .get_mut(at..at + literal.len())?
-                .copy_from_slice(literal);
-            at += literal.len();
-            rest = after;
-            continue;
-        }
-        let mut copy_len = usize::from(control >> 5) + 2;
-        if control >> 5 == 7 {
-            let (&more, after) = rest.split_first()?;
-            copy_len += usize::from(more);
-            rest = after;
-        }
-        let (&low, after) = rest.split_first()?;
-        rest = after;
-        let distance = (usize::from(control & 0x1F) << 8 | usize::from(low)) + 1;
-        let from = at.checked_sub(distance)?;
-        if copy_len > output.len() - at {
+    while !rest.is_empty() && at < stop {
+        let (token, after) = Token::split_first(rest)?;
+        let token_len_bytes = token.len_bytes();
+        let is_known = !matches!(token, Token::Copy { distance, .. } if distance > at);
+        if !is_known || token_len_bytes > len_bytes - at {
             return None;
         }
-        for step in 0..copy_len {
-            output[at + step] = output[from + step];
-        }
-        at += copy_len;
+        write(at, token);
+        at += token_len_bytes;
+        rest = after;
     }
-    if rest.is_empty() && at != output.len() {
+    if rest.is_empty() && at != len_bytes {
         return None;
     }
     Some(Place {
@@ -91,8 +153,10 @@ mod tests {
 
     fn expanded(packed: &[u8], len_bytes: usize) -> Option<Vec<u8>> {
         let mut output = b"kept".to_vec();
-        expand(packed, len_bytes, &mut output)?;
-        Some(output.split_off(4))
+        let expanded = expand(packed, len_bytes, &mut output);
+        let checked = check_part(packed, len_bytes, Place::default(), usize::MAX);
+        assert_eq!(checked.is_some(), expanded.is_some(), "{packed:?}");
+        expanded.map(|()| output.split_off(4))
     }
 
     #[test]

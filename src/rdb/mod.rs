@@ -28,7 +28,7 @@ use std::io::BufRead;
 
 use crate::limits::BULK_LEN_BYTES_MAX;
 
-pub use lzf::{Place, expand_part};
+pub use lzf::{Place, check_part, expand_part};
 pub use payload::{Content, checksum, foot, has_known_version, head, read};
 pub use source::Fault;
 

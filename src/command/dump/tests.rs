@@ -2,6 +2,7 @@
 
 use crate::command::Random;
 use crate::command::harness::{Harness, bulk};
+use crate::shard::Eviction;
 
 #[test]
 fn a_value_of_any_length_is_dumped_and_restored() {
@@ -28,13 +29,12 @@ fn a_value_of_any_length_is_dumped_and_restored() {
     harness.expect(&[("DUMP none", "$-1")]);
 }
 
-#[test]
-fn a_compressed_value_is_expanded_in_slices() {
-    let mut harness = Harness::with_memory(1, 64 << 20);
+/// The payload of a value that is announced to be `len_bytes` long, and is so if that is one more
+/// than `copy_count` times 264.
+fn compressed(copy_count: usize, len_bytes: u32) -> Vec<u8> {
     // 264 bytes of the first, again and again.
     let mut packed = b"\0a".to_vec();
-    packed.extend(b"\xe0\xff\0".repeat(12_000));
-    let len_bytes = 1 + 264 * 12_000_u32;
+    packed.extend(b"\xe0\xff\0".repeat(copy_count));
     let mut payload = b"\0\xC3\x80".to_vec();
     let big_endian = |number: u32| number.swap_bytes().to_le_bytes();
     payload.extend(big_endian(u32::try_from(packed.len()).expect("short")));
@@ -43,6 +43,30 @@ fn a_compressed_value_is_expanded_in_slices() {
     payload.extend(&packed);
     let foot = crate::rdb::foot(crate::rdb::checksum(0, &payload));
     payload.extend(foot);
+    payload
+}
+
+#[test]
+fn a_payload_that_proves_bad_costs_no_other_key_its_place() {
+    let mut harness = Harness::with_memory(1, 16 << 20);
+    harness.shards[0].set_eviction(Eviction::Any { by_use: false });
+    for number in 0..40 {
+        let name = format!("k{number}");
+        harness.run(&[b"SET", name.as_bytes(), &[b'v'; 250_000]]);
+    }
+    let before = harness.text("DBSIZE");
+    // All of it is right but the length, which is as much as the memory there is.
+    let payload = compressed(40_000, 264 * 40_000);
+    let reply = harness.run(&[b"RESTORE", b"r", b"0", &payload]);
+    assert_eq!(reply, b"-ERR Bad data format\r\n");
+    assert_eq!(harness.text("DBSIZE"), before);
+}
+
+#[test]
+fn a_compressed_value_is_expanded_in_slices() {
+    let mut harness = Harness::with_memory(1, 64 << 20);
+    let len_bytes = 1 + 264 * 12_000_u32;
+    let payload = compressed(12_000, len_bytes);
     assert_eq!(harness.run(&[b"RESTORE", b"k", b"0", &payload]), b"+OK\r\n");
     assert!(harness.again_count >= 3);
     let value = harness.run(&[b"GET", b"k"]);
@@ -109,4 +133,14 @@ fn hostile_payloads_are_an_error_and_never_a_panic() {
             || reply.ends_with(b"cannot be restored: Coremap stores strings only so far\r\n");
         assert!(is_known, "{payload:?}: {reply:?}");
     }
+}
+
+#[test]
+fn nothing_longer_than_a_client_may_send_is_restored() {
+    let mut harness = Harness::with_memory(1, 64 << 20);
+    let payload = compressed(12_000, 1 + 264 * 12_000);
+    harness.cores[0].settings.proto_max_bulk_len_bytes = 1 << 20;
+    let refusal = b"-ERR string exceeds maximum allowed size (proto-max-bulk-len)\r\n";
+    assert_eq!(harness.run(&[b"RESTORE", b"k", b"0", &payload]), refusal);
+    harness.expect(&[("EXISTS k", ":0")]);
 }

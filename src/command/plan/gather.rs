@@ -1,12 +1,17 @@
 //! Commands over values of several shards ([`gather`](crate::command::gather)), in steps.
 //!
 //! ```text
-//!   fetch each source ──► combine, where the routed key lives ──► finish what was pinned
+//!   fetch sources ──► fetch more .. ──► combine, where the routed key lives ──► finish what was pinned
+//!                          └─ too long together: refuse ──────────────────────────────────▲
 //! ```
+//!
+//! The sources are fetched so many at a time, so that no more of them is here than may be.
 
 use crate::command::gather::{self, Gathering};
+use crate::command::refusal::Refusal;
 use crate::command::{Part, Row};
-use crate::resp::{Args, Reply};
+use crate::limits::GATHERED_ROUND_KEY_COUNT;
+use crate::resp::{Args, Protocol, Reply};
 
 use super::transfer::{FETCH, FINISH, KEEP, hidden, is_pinned};
 use super::{Next, Step};
@@ -19,6 +24,12 @@ pub(super) const COMBINE: Row = hidden("(combine)", -4, gather::combine_gathered
 pub(super) struct Plan {
     gathering: Gathering,
     routed: usize,
+    /// What was fetched so far.
+    gathered: Vec<u8>,
+    /// How many sources that are.
+    fetched_count: usize,
+    /// What of it is pinned, by the position of its key.
+    pinned: Vec<(usize, Vec<u8>)>,
     phase: Phase,
 }
 
@@ -26,8 +37,7 @@ pub(super) struct Plan {
 enum Phase {
     Begin,
     Fetched,
-    /// With what is pinned, by the position of its key.
-    Combined(Vec<(usize, Vec<u8>)>),
+    Combined,
     /// With the reply.
     Finished(Vec<u8>),
 }
@@ -38,6 +48,9 @@ impl Plan {
         Some(Self {
             gathering: row.gathering?,
             routed: usize::from(row.keys.first),
+            gathered: Vec::new(),
+            fetched_count: 0,
+            pinned: Vec::new(),
             phase: Phase::Begin,
         })
     }
@@ -49,26 +62,22 @@ impl Plan {
         replies: &[Part<'_>],
         reply: &mut Reply<'_>,
     ) -> Next {
-        let phase = std::mem::replace(&mut self.phase, Phase::Begin);
-        match phase {
-            Phase::Begin => {
-                self.phase = Phase::Fetched;
-                let fetch = |source| Step::given(&FETCH, source..source + 1);
-                Next::Steps(self.sources(args).map(fetch).collect())
+        match std::mem::replace(&mut self.phase, Phase::Begin) {
+            Phase::Begin => self.fetch(args),
+            Phase::Fetched => {
+                self.take(args, replies);
+                if gather::is_too_long(&self.gathered) {
+                    let (mut bytes, mut externs) = (Vec::new(), Vec::new());
+                    let mut refused = Reply::new(&mut bytes, &mut externs, Protocol::Resp2);
+                    Refusal::GATHERED_TOO_LONG.write(&mut refused);
+                    self.finish(args, bytes, reply)
+                } else if self.fetched_count < self.sources(args).len() {
+                    self.fetch(args)
+                } else {
+                    self.combine(args)
+                }
             }
-            Phase::Fetched => self.combine(args, replies),
-            Phase::Combined(pinned) if pinned.is_empty() => {
-                reply.raw(replies[0].reply);
-                Next::Done
-            }
-            Phase::Combined(pinned) => {
-                let finish = |(source, fetched): &(usize, Vec<u8>)| {
-                    let name = FINISH.name.as_bytes();
-                    Step::made(&FINISH, &[name, args.get(*source), KEEP, fetched])
-                };
-                self.phase = Phase::Finished(replies[0].reply.to_vec());
-                Next::Steps(pinned.iter().map(finish).collect())
-            }
+            Phase::Combined => self.finish(args, replies[0].reply.to_vec(), reply),
             Phase::Finished(bytes) => {
                 reply.raw(&bytes);
                 Next::Done
@@ -76,25 +85,50 @@ impl Plan {
         }
     }
 
-    fn combine(&mut self, args: Args<'_>, replies: &[Part<'_>]) -> Next {
-        let mut gathered = Vec::new();
-        for part in replies {
-            gather::append(&mut gathered, part.reply);
+    /// Fetches the next sources.
+    fn fetch(&mut self, args: Args<'_>) -> Next {
+        self.phase = Phase::Fetched;
+        let fetch = |source| Step::given(&FETCH, source..source + 1);
+        let sources = self.sources(args).skip(self.fetched_count);
+        Next::Steps(sources.take(GATHERED_ROUND_KEY_COUNT).map(fetch).collect())
+    }
+
+    /// Takes what was fetched.
+    fn take(&mut self, args: Args<'_>, replies: &[Part<'_>]) {
+        let sources = self.sources(args).skip(self.fetched_count);
+        for (source, part) in sources.zip(replies) {
+            gather::append(&mut self.gathered, part.reply);
+            if is_pinned(part.reply) {
+                self.pinned.push((source, part.reply.to_vec()));
+            }
         }
-        let pinned = self.sources(args).zip(replies);
-        let pinned = pinned.filter(|(_, part)| is_pinned(part.reply));
-        self.phase = Phase::Combined(
-            pinned
-                .map(|(source, part)| (source, part.reply.to_vec()))
-                .collect(),
-        );
+        self.fetched_count += replies.len();
+    }
+
+    fn combine(&mut self, args: Args<'_>) -> Next {
+        self.phase = Phase::Combined;
+        let gathered = std::mem::take(&mut self.gathered);
         let name = COMBINE.name.as_bytes();
         let mut arguments = vec![name, args.get(self.routed), &gathered];
         arguments.extend(args.iter());
         Next::Steps(vec![Step::made(&COMBINE, &arguments)])
     }
 
-    fn sources(&self, args: Args<'_>) -> impl Iterator<Item = usize> + use<> {
+    /// Lets go of what is pinned, and replies `bytes`.
+    fn finish(&mut self, args: Args<'_>, bytes: Vec<u8>, reply: &mut Reply<'_>) -> Next {
+        if self.pinned.is_empty() {
+            reply.raw(&bytes);
+            return Next::Done;
+        }
+        self.phase = Phase::Finished(bytes);
+        let finish = |(source, fetched): &(usize, Vec<u8>)| {
+            let name = FINISH.name.as_bytes();
+            Step::made(&FINISH, &[name, args.get(*source), KEEP, fetched])
+        };
+        Next::Steps(self.pinned.iter().map(finish).collect())
+    }
+
+    fn sources(&self, args: Args<'_>) -> impl ExactSizeIterator<Item = usize> + use<> {
         self.gathering.sources.positions(args.len())
     }
 }
