@@ -394,6 +394,44 @@ fn a_terminal_has_hints_completion_help_and_a_history_of_its_owner() {
 }
 
 #[test]
+fn a_uri_a_question_and_a_command_say_where_the_server_is_and_who_asks() {
+    let options = ["--shards", "1", "--requirepass", "a@b"];
+    let server = Server::start(&options);
+    let port = server.port.to_string();
+    let uri = format!("redis://:a%40b@127.0.0.1:{port}/0");
+    assert_eq!(
+        run_cli(&["-u", &uri, "ECHO", "there"], "").stdout,
+        b"there\n"
+    );
+    let asking = ["-p", &port, "--askpass", "ECHO", "there"];
+    assert_eq!(run_cli(&asking, "a@b\n").stdout, b"there\n");
+    assert_eq!(
+        run_cli(&["-u", "http://127.0.0.1", "PING"], "")
+            .status
+            .code(),
+        Some(2)
+    );
+    if !Terminal::is_available() {
+        return skip_because("util-linux's script is not installed");
+    }
+    let home = Folder::new();
+    let mut terminal = Terminal::start(&format!("-p {port} --askpass"), home.path());
+    terminal.expect("Please input password: ");
+    terminal.enter("a@b");
+    terminal.expect("***");
+    terminal.expect(&format!("127.0.0.1:{port}> "));
+    let other = Server::start(&options);
+    terminal.enter("SET k first");
+    terminal.expect("\r\nOK\r\n");
+    terminal.enter(&format!("connect localhost {}", other.port));
+    terminal.expect(&format!("localhost:{}> ", other.port));
+    terminal.enter("EXISTS k");
+    terminal.expect("\r\n(integer) 0\r\n");
+    terminal.enter("exit");
+    assert_eq!(terminal.wait(), Some(0));
+}
+
+#[test]
 fn a_terminal_survives_its_server() {
     if !Terminal::is_available() {
         return skip_because("util-linux's script is not installed");

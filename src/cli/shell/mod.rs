@@ -13,6 +13,7 @@
 //!
 //! Not here: clusters, TLS, Lua's debugger, replication.
 
+mod address;
 mod docs;
 mod format;
 mod history;
@@ -33,6 +34,7 @@ use argh::{ArgsInfo, FromArgs};
 
 use super::client::Target;
 use crate::error::Error;
+use address::Address;
 use format::{Form, Style};
 use pace::pause;
 use scan::Selection;
@@ -53,9 +55,15 @@ pub(super) struct Shell {
     /// unix socket of the server, instead of host and port
     #[argh(option, short = 's')]
     unixsocket: Option<String>,
+    /// the server as redis://user:password@host:port/database; its parts come before other options
+    #[argh(option, short = 'u')]
+    uri: Option<String>,
     /// password; otherwise that in the environment's REDISCLI_AUTH
     #[argh(option, short = 'a')]
     pass: Option<String>,
+    /// ask for the password; on a terminal it is not shown
+    #[argh(switch)]
+    askpass: bool,
     /// user of the password
     #[argh(option)]
     user: Option<String>,
@@ -202,7 +210,14 @@ impl Shell {
             true => Box::new(stdout()),
             false => Box::new(BufWriter::new(stdout())),
         };
-        let mut session = self.session();
+        let mut address = match &self.uri {
+            Some(uri) => Address::parse(uri)?,
+            None => Address::default(),
+        };
+        if self.askpass {
+            address.pass = Some(prompt::ask_password()?);
+        }
+        let mut session = self.session(&address);
         let pattern = self.pattern()?;
         let selection = Selection {
             pattern: pattern.as_deref(),
@@ -239,13 +254,21 @@ impl Shell {
         prompt::run(&mut session, &mut output)
     }
 
-    fn session(&self) -> Session<'_> {
+    fn session<'a>(&'a self, address: &'a Address) -> Session<'a> {
         let target = Target {
-            host: &self.host,
-            port: self.port,
+            host: address.host.as_ref().unwrap_or(&self.host),
+            port: address.port.unwrap_or(self.port),
             unixsocket: self.unixsocket.as_deref(),
-            user: self.user.as_deref(),
-            pass: self.pass.as_deref(),
+            user: address
+                .user
+                .as_ref()
+                .or(self.user.as_ref())
+                .map(String::as_str),
+            pass: address
+                .pass
+                .as_ref()
+                .or(self.pass.as_ref())
+                .map(String::as_str),
         };
         let protocol = match (self.resp2, self.resp3, self.json || self.quoted_json) {
             (true, _, _) => Protocol::Resp2,
@@ -259,7 +282,8 @@ impl Shell {
             reply_delimiter: self.reply_delimiter.clone().into(),
         };
         let shows_pushes = self.show_pushes.unwrap_or_else(|| stdout().is_terminal());
-        Session::new(target, protocol, self.db, style, shows_pushes)
+        let database = address.db.unwrap_or(self.db);
+        Session::new(target, protocol, database, style, shows_pushes)
     }
 
     fn form(&self) -> Form {

@@ -4,16 +4,17 @@
 //! A connection that is lost is one message and another prompt; the next command tries again. Ctrl-C
 //! gives up the line, twice the session; while a command runs it ends the program.
 
+use std::borrow::Cow;
 use std::io::{BufRead as _, IsTerminal as _, Write, stdin};
 use std::time::Duration;
 
 use rustyline::completion::Completer;
 use rustyline::error::ReadlineError;
-use rustyline::highlight::Highlighter;
+use rustyline::highlight::{CmdKind, Highlighter};
 use rustyline::hint::{Hint, Hinter};
 use rustyline::history::FileHistory;
 use rustyline::validate::Validator;
-use rustyline::{CompletionType, Config, Context, Editor, Helper};
+use rustyline::{ColorMode, CompletionType, Config, Context, Editor, Helper};
 
 use super::docs::{Docs, is_help};
 use super::format::Form;
@@ -98,8 +99,30 @@ fn run_typed(session: &mut Session<'_>, output: &mut impl Write) -> Outcome {
     }
 }
 
+/// Asks for a password. On a terminal there are asterisks for what is typed.
+///
+/// # Errors
+/// The terminal cannot be used, or nothing comes.
+pub(super) fn ask_password() -> Outcome<String> {
+    const QUESTION: &str = "Please input password: ";
+    if !stdin().is_terminal() {
+        let mut line = String::new();
+        stdin().lock().read_line(&mut line)?;
+        return Ok(line.trim_end_matches(['\r', '\n']).to_owned());
+    }
+    let config = Config::builder().color_mode(ColorMode::Forced).build();
+    let mut editor = Editor::with_config(config).map_err(cannot_use_terminal)?;
+    editor.set_helper(Some(Mask));
+    let password: Result<String, ReadlineError> = editor.readline(QUESTION);
+    Ok(password.map_err(cannot_use_terminal)?)
+}
+
+fn cannot_use_terminal(reason: ReadlineError) -> Error {
+    Error::Failed(format!("cannot use the terminal: {reason}"))
+}
+
 fn editor() -> Result<Editor<Assistant, FileHistory>, Error> {
-    let cannot = |reason| Error::Failed(format!("cannot use the terminal: {reason}"));
+    let cannot = cannot_use_terminal;
     let config = Config::builder()
         .max_history_size(history::LINE_COUNT_MAX)
         .map_err(cannot)?
@@ -144,6 +167,11 @@ enum Line {
     BadCount,
     Exit,
     Clear,
+    /// To another server.
+    Connect {
+        host: String,
+        port: u16,
+    },
     Help(Vec<String>),
     Command {
         words: Vec<Vec<u8>>,
@@ -165,6 +193,15 @@ impl Line {
         }
         if is(&words, &["clear"]) && words.len() == 1 {
             return Self::Clear;
+        }
+        if is(&words, &["connect"])
+            && let [_, host, port] = &words[..]
+            && let Ok(host) = String::from_utf8(host.clone())
+            && let Some(port) = std::str::from_utf8(port)
+                .ok()
+                .and_then(|it| it.parse().ok())
+        {
+            return Self::Connect { host, port };
         }
         if is_help(&first) {
             let topic = words.iter().skip(1);
@@ -201,6 +238,7 @@ impl Line {
             Self::Exit => return Ok(Flow::Break(())),
             // Home, and everything from there on.
             Self::Clear => write!(output, "\x1b[H\x1b[2J")?,
+            Self::Connect { host, port } => session.change_to(host.clone(), *port)?,
             Self::Help(topic) => {
                 if docs.is_empty() {
                     session.connect()?;
@@ -253,9 +291,34 @@ impl Hinter for Assistant {
 }
 
 impl Highlighter for Assistant {
-    fn highlight_hint<'h>(&self, hint: &'h str) -> std::borrow::Cow<'h, str> {
+    fn highlight_hint<'h>(&self, hint: &'h str) -> Cow<'h, str> {
         // Grey.
         format!("\x1b[90m{hint}\x1b[0m").into()
+    }
+}
+
+/// What shows asterisks while somebody types.
+struct Mask;
+
+impl Helper for Mask {}
+
+impl Validator for Mask {}
+
+impl Completer for Mask {
+    type Candidate = String;
+}
+
+impl Hinter for Mask {
+    type Hint = String;
+}
+
+impl Highlighter for Mask {
+    fn highlight<'l>(&self, line: &'l str, _: usize) -> Cow<'l, str> {
+        "*".repeat(line.chars().count()).into()
+    }
+
+    fn highlight_char(&self, _: &str, _: usize, kind: CmdKind) -> bool {
+        kind != CmdKind::MoveCursor
     }
 }
 
@@ -284,6 +347,9 @@ mod tests {
         assert!(matches!(Line::of(b"0 GET a"), Line::BadCount));
         assert!(matches!(Line::of(b"QUIT now"), Line::Exit));
         assert!(matches!(Line::of(b"clear"), Line::Clear));
+        let line = Line::of(b"CONNECT ::1 7000");
+        assert!(matches!(line, Line::Connect { host, port: 7000 } if host == "::1"));
+        assert!(matches!(Line::of(b"connect host x"), Line::Command { .. }));
         assert!(matches!(Line::of(b"? set"), Line::Help(topic) if topic == ["set"]));
         for (text, expected) in [(&b"3 GET a"[..], 3), (b"GET a", 1), (b"12", 1)] {
             let Line::Command { count, .. } = Line::of(text) else {

@@ -26,6 +26,8 @@ pub(super) enum Protocol {
 #[derive(Debug)]
 pub(super) struct Session<'a> {
     target: Target<'a>,
+    /// Host and port of another server that somebody has changed to.
+    elsewhere: Option<(String, u16)>,
     protocol: Protocol,
     /// The database in use, and the one to go back to if a transaction fails.
     database: i64,
@@ -49,6 +51,7 @@ impl<'a> Session<'a> {
     ) -> Self {
         Self {
             target,
+            elsewhere: None,
             protocol,
             database,
             database_before_multi: database,
@@ -79,7 +82,31 @@ impl<'a> Session<'a> {
             database => format!("[{database}]"),
         };
         let transaction = if self.is_in_multi { "(TX)" } else { "" };
-        format!("{}{database}{transaction}> ", self.target)
+        format!("{}{database}{transaction}> ", self.target())
+    }
+
+    fn target(&self) -> Target<'_> {
+        let target = self.target.clone();
+        match &self.elsewhere {
+            None => target,
+            Some((host, port)) => Target {
+                host,
+                port: *port,
+                unixsocket: None,
+                ..target
+            },
+        }
+    }
+
+    /// Connects to another server, with the same password and database.
+    ///
+    /// # Errors
+    /// As [`Self::connect`]. The session is for that server all the same.
+    pub(super) fn change_to(&mut self, host: String, port: u16) -> Result<(), Error> {
+        self.elsewhere = Some((host, port));
+        self.is_in_multi = false;
+        self.disconnect();
+        self.connect()
     }
 
     /// Connects, unless it is connected.
@@ -102,7 +129,7 @@ impl<'a> Session<'a> {
                 "the connection was lost, and the transaction with it".to_owned(),
             ));
         }
-        let mut client = self.target.open()?;
+        let mut client = self.target().open()?;
         if self.database != 0 {
             client.ask(&[b"SELECT", self.database.to_string().as_bytes()])?;
         }
