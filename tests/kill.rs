@@ -1,8 +1,8 @@
 //! Servers killed at random instants: nothing acknowledged is lost, nothing that was removed comes
 //! back, nothing is half done.
 //!
-//! Several connections write all the time, each to keys of its own (`kill/oracle.rs` says what those may
-//! hold) and to one counter that all share. At a random instant the server gets SIGKILL; on the same
+//! Several connections write all the time, transactions among it, each to keys of its own
+//! (`kill/oracle.rs` says what those may hold) and to one counter that all share. At a random instant the server gets SIGKILL; on the same
 //! directory another is started, sometimes killed again while it loads, and everything is read.
 //! Then the writing goes on, so that a server lives with the traces of all that came before.
 //!

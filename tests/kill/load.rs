@@ -75,8 +75,9 @@ impl Load {
         for _ in 0..=self.random.below(PIPELINE_LEN_MAX) {
             let place = self.random.below(self.units.len());
             if let Some(command) = self.choose(place, from_ms) {
-                requests.extend(request(&self.units[place].send(command)));
-                order.push(place);
+                let sent = self.units[place].send(command);
+                requests.extend(sent.iter().flat_map(|words| request(words)));
+                order.push((place, sent.len()));
             }
         }
         shared.sent_count.fetch_add(1, Ordering::SeqCst);
@@ -87,7 +88,11 @@ impl Load {
             let number = text.trim_end().parse().expect("it is a number");
             shared.highest_reply.fetch_max(number, Ordering::SeqCst);
         }
-        for place in order {
+        for (place, reply_count) in order {
+            // That of EXEC says it all.
+            for _ in 1..reply_count {
+                client.try_reply()?;
+            }
             let reply = client.try_reply()?;
             let until_ms = now_ms();
             let span = Span { from_ms, until_ms };
@@ -109,9 +114,10 @@ impl Load {
             // Commands of one pipeline on different shards may run in any order, so of those for
             // several keys one is on its way at a time.
             _ if !is_idle => None,
-            Kind::Group => Some(match self.random.below(4) {
+            Kind::Group => Some(match self.random.below(6) {
                 0 => Command::Delete,
                 1 => Command::SetAllIfNone(self.value(200)),
+                2 | 3 => Command::Transact(self.value(200)),
                 _ => Command::SetAll(self.value(200)),
             }),
             Kind::Pair => Some(match (&expected[0], &expected[1]) {

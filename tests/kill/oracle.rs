@@ -38,6 +38,8 @@ pub(crate) enum Command {
     SetAll(Vec<u8>),
     /// MSETNX of all keys to one value.
     SetAllIfNone(Vec<u8>),
+    /// DEL of all keys and SET of each to one value, in a transaction.
+    Transact(Vec<u8>),
     /// From one key, by its place, to another.
     Rename(usize, usize),
 }
@@ -87,14 +89,14 @@ impl Unit {
         states
     }
 
-    /// Notes a command as sent, and gives its request.
-    pub(crate) fn send(&mut self, command: Command) -> Vec<Vec<u8>> {
-        let request = command.request(&self.keys);
+    /// Notes a command as sent, and gives the requests that it consists of.
+    pub(crate) fn send(&mut self, command: Command) -> Vec<Vec<Vec<u8>>> {
+        let requests = command.requests(&self.keys);
         self.pending.push_back(command);
-        request
+        requests
     }
 
-    /// Takes the reply to the first command on its way. Says what is wrong with it.
+    /// Takes the last reply to the first command on its way. Says what is wrong with it.
     pub(crate) fn take_reply(
         &mut self,
         reply: &[u8],
@@ -218,6 +220,19 @@ fn matches(states: &States, found: &States, span: Span, is_evicting: bool) -> bo
 }
 
 impl Command {
+    /// What is sent: one request, or those of a transaction.
+    fn requests(&self, keys: &[String]) -> Vec<Vec<Vec<u8>>> {
+        let Self::Transact(value) = self else {
+            return vec![self.request(keys)];
+        };
+        let word = |text: &str| text.as_bytes().to_vec();
+        let set = |key: &String| vec![word("SET"), word(key), value.clone()];
+        let mut requests = vec![vec![word("MULTI")], Self::Delete.request(keys)];
+        requests.extend(keys.iter().map(set));
+        requests.push(vec![word("EXEC")]);
+        requests
+    }
+
     fn request(&self, keys: &[String]) -> Vec<Vec<u8>> {
         let key = || keys[0].clone().into_bytes();
         let word = |text: &str| text.as_bytes().to_vec();
@@ -246,6 +261,7 @@ impl Command {
             Self::Rename(from, to) => {
                 vec![word("RENAME"), word(&keys[*from]), word(&keys[*to])]
             }
+            Self::Transact(_) => unreachable!("it has several requests"),
         }
     }
 
@@ -304,6 +320,12 @@ impl Command {
             Self::SetAllIfNone(value) => {
                 states.fill(plain(value));
                 number(1)
+            }
+            Self::Transact(value) => {
+                let deleted = Self::Delete.apply(states);
+                let set = std::iter::repeat_n(ok(), states.len());
+                states.fill(plain(value));
+                Value::List(std::iter::once(deleted).chain(set).collect())
             }
             Self::Rename(from, to) => match states[*from].take() {
                 Some(held) => {
