@@ -289,6 +289,27 @@ fn connections_that_come_and_go_in_waves_leave_nothing_behind() {
 }
 
 #[test]
+fn clients_that_go_while_they_wait_for_a_time_leave_nothing_behind() {
+    let server = Server::start(&["--shards", "2"]);
+    let wave = |count: usize| {
+        for _ in 0..count {
+            let mut client = server.client();
+            // Eleven days: whoever remembers that long remembers all of them.
+            client.send(b"PING\r\nWAIT 1 1000000000\r\n");
+            client.expect_bytes(b"+PONG\r\n");
+        }
+    };
+    let before = descriptors_at_rest(&server);
+    wave(1_000);
+    wait_for_descriptors(&server, before);
+    let after_one_bytes = server.rss_bytes();
+    wave(scale(8_000, 50_000));
+    wait_for_descriptors(&server, before);
+    let grown_bytes = server.rss_bytes().saturating_sub(after_one_bytes);
+    assert!(grown_bytes < 4 * MIB, "{} KiB more", grown_bytes >> 10);
+}
+
+#[test]
 fn more_values_than_one_command_combines_are_refused() {
     for shards in ["1", "2"] {
         let server = Server::start(&["--shards", shards]);

@@ -69,14 +69,14 @@ fn who_waits_can_be_unblocked_with_or_without_an_error() {
     let (mut operator, mut waiting) = (server.client(), server.client());
     let id = waiting.value("CLIENT ID").integer();
     operator.expect(&format!("CLIENT UNBLOCK {id}"), ":0\\r\\n");
-    for (how, reply) in [
-        ("", &b"*2\r\n:0\r\n:0\r\n"[..]),
-        (
-            " ERROR",
-            b"-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n",
-        ),
+    let unblocked = b"-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n";
+    for (command, how, reply) in [
+        ("WAITAOF 0 1 0", "", &b"*2\r\n:0\r\n:0\r\n"[..]),
+        ("WAITAOF 0 1 0", " ERROR", unblocked),
+        ("WAIT 1 0", "", b":0\r\n"),
+        ("WAIT 1 1000000", " ERROR", unblocked),
     ] {
-        waiting.send(b"WAITAOF 0 1 0\r\n");
+        waiting.send(format!("{command}\r\n").as_bytes());
         let until = now() + PATIENCE;
         while operator
             .value(&format!("CLIENT UNBLOCK {id}{how}"))
@@ -88,6 +88,27 @@ fn who_waits_can_be_unblocked_with_or_without_an_error() {
         waiting.expect_bytes(reply);
         waiting.expect("PING", "+PONG\\r\\n");
     }
+}
+
+#[test]
+fn debug_says_how_a_value_is_kept_where_it_is_allowed() {
+    let server = Server::start(&["--shards", "2", "--enable-debug-command", "yes"]);
+    let mut client = server.client();
+    for (value, kept) in [
+        ("12345", "encoding:int serializedlength:3"),
+        ("99999999999", "encoding:int serializedlength:12"),
+        ("abc", "encoding:embstr serializedlength:4"),
+    ] {
+        for key in ["a", "b"] {
+            client.expect(&format!("SET {key} {value}"), "+OK\\r\\n");
+            let reply = format!("+Value at:0x0 refcount:1 {kept}\\r\\n");
+            client.expect(&format!("DEBUG OBJECT {key}"), &reply);
+        }
+    }
+    client.expect("DEBUG OBJECT none", "-ERR no such key\\r\\n");
+    let server = Server::start(&["--shards", "2"]);
+    let reply = server.client().ask("DEBUG OBJECT none");
+    assert!(reply.starts_with(b"-ERR DEBUG command not allowed"));
 }
 
 #[test]
@@ -167,6 +188,35 @@ fn a_rewritten_file_gives_the_same_settings_at_the_next_start() {
     let server = Server::start(&["--shards", "1"]);
     let without = "-ERR The server is running without a config file\\r\\n";
     server.client().expect("CONFIG REWRITE", without);
+}
+
+#[test]
+fn a_rewrite_touches_no_file_that_others_have_made_and_leaves_no_draft() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let folder = Folder::new();
+    let [file, other, trap] =
+        ["coremap.conf", "other", "coremap.rewrite"].map(|name| folder.path().join(name));
+    std::fs::write(&file, "requirepass secret\n").expect("it is writable");
+    let secret = std::fs::Permissions::from_mode(0o600);
+    std::fs::set_permissions(&file, secret).expect("it is ours");
+    std::fs::write(&other, "another's").expect("it is writable");
+    symlink(&other, &trap).expect("it is not there");
+    let server = Server::start(&[file.to_str().expect("it is text"), "--shards", "2"]);
+    let mut client = server.client();
+    client.expect("AUTH secret", "+OK\\r\\n");
+    for _ in 0..2 {
+        client.expect("CONFIG REWRITE", "+OK\\r\\n");
+    }
+    let text = std::fs::read_to_string(&other).expect("it is there");
+    assert_eq!(text, "another's");
+    let metadata = std::fs::metadata(&file).expect("it is there");
+    assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
+    let entries = std::fs::read_dir(folder.path()).expect("it is there");
+    let mut names: Vec<_> = entries
+        .map(|entry| entry.expect("it is readable").file_name())
+        .collect();
+    names.sort_unstable();
+    assert_eq!(names, ["coremap.conf", "coremap.rewrite", "other"]);
 }
 
 #[test]

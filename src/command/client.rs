@@ -259,7 +259,7 @@ fn describe(session: &Session, now: Now) -> String {
 fn describe_flags(session: &Session) -> String {
     let letters = [
         (session.queue.is_some(), 'x'),
-        (session.is_blocked, 'b'),
+        (session.is_waiting(), 'b'),
         (session.close_after_reply, 'c'),
         (session.is_killed, 'A'),
         (session.is_unix, 'U'),

@@ -344,7 +344,7 @@ pub struct Session {
     pub paused_until_ms: u64,
     /// Another client has ended what it waits for: with an error, or as if its time were over.
     pub unblocked: Option<bool>,
-    /// Whether a command of it waits for a time or for the disk.
+    /// Whether a command of it that has begun waits for a time or for the disk.
     pub is_blocked: bool,
     /// Whose evictions `CLIENT NO-EVICT on` exempts.
     pub is_no_evict: bool,
@@ -382,6 +382,13 @@ pub struct Session {
     pub output_capacity_bytes: usize,
     /// Pieces of output sent from where they live.
     pub output_extern_count: usize,
+}
+
+impl Session {
+    /// Whether a command of it waits, or waits to begin.
+    pub const fn is_waiting(&self) -> bool {
+        self.is_blocked || self.paused_until_ms > 0
+    }
 }
 
 /// A connection of one core: its index in [`Clients`].

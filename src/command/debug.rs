@@ -5,7 +5,13 @@
 
 use crate::resp::{Args, Reply};
 
-use super::{Flags, Resume, Row, Run, Scope, SessionContext, Status, Wait, number, reply_help};
+use super::dump::serialized_len_bytes;
+use super::key::object::encoding_of;
+use super::refusal::Refusal;
+use super::{
+    Context, Flags, Merge, Part, Resume, Row, Run, Scope, SessionContext, Status, Wait, number,
+    reply_help,
+};
 
 pub(super) const ROWS: &[Row] = &[Row {
     name: "debug",
@@ -21,10 +27,19 @@ const SUBCOMMANDS: &[Row] = &[
         run: Run::Session(help),
         ..OPERATOR
     },
+    // Every shard is asked, because only the core of the connection knows whether it may ask.
+    Row {
+        name: "debug|object",
+        arity: 3,
+        scope: Scope::AllShards,
+        merge: Merge::With(merge_object),
+        run: Run::Shard(object),
+        ..OPERATOR
+    },
     Row {
         name: "debug|sleep",
         arity: 3,
-        flags: OPERATOR.flags.with(Flags::BLOCKING),
+        flags: OPERATOR.flags.with(Flags::PATIENT),
         scope: Scope::Disk,
         run: Run::Wait(sleep),
         ..OPERATOR
@@ -59,6 +74,34 @@ fn is_allowed(context: &SessionContext<'_>, reply: &mut Reply<'_>) -> bool {
         );
     }
     is_allowed
+}
+
+/// A line about the key, if it is of this shard.
+fn object(context: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Status {
+    let key = context.shard.key(args.get(2));
+    if let Some(value) = context.shard.find(key, context.now.ms()) {
+        reply.simple(&format!(
+            "Value at:0x0 refcount:1 encoding:{} serializedlength:{}",
+            encoding_of(&value),
+            serialized_len_bytes(value.bytes),
+        ));
+    }
+    Status::Done
+}
+
+fn merge_object(
+    context: &mut SessionContext<'_>,
+    _: Args<'_>,
+    parts: &[Part<'_>],
+    reply: &mut Reply<'_>,
+) {
+    if !is_allowed(context, reply) {
+        return;
+    }
+    match parts.iter().find(|part| !part.reply.is_empty()) {
+        Some(part) => reply.raw(part.reply),
+        None => Refusal::NO_SUCH_KEY.write(reply),
+    }
 }
 
 fn sleep(
@@ -97,6 +140,8 @@ fn help(context: &mut SessionContext<'_>, _: Args<'_>, reply: &mut Reply<'_>) {
 }
 
 const HELP_LINES: &[&str] = &[
+    "OBJECT <key>",
+    "    Return how the value of <key> is kept.",
     "SLEEP <seconds>",
     "    Reply after so many seconds (decimals are taken).",
 ];
@@ -108,7 +153,7 @@ mod tests {
     #[test]
     fn debug_is_for_those_whom_the_setting_names() {
         let mut cores = Cores::new(1);
-        for command in ["DEBUG SLEEP 1", "DEBUG HELP"] {
+        for command in ["DEBUG SLEEP 1", "DEBUG HELP", "DEBUG OBJECT k"] {
             assert!(
                 cores
                     .run(command)
@@ -119,6 +164,7 @@ mod tests {
         assert!(cores.run("DEBUG HELP").starts_with("-ERR DEBUG"));
         cores.session().address = "127.0.0.1:5".to_owned();
         assert!(cores.run("DEBUG HELP").starts_with('*'));
+        assert_eq!(cores.run("DEBUG OBJECT k"), "-ERR no such key\r\n");
         let before = cores.now.ms();
         assert_eq!(cores.run("DEBUG SLEEP 0.25"), "+OK\r\n");
         assert_eq!(cores.now.ms() - before, 250);

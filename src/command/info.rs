@@ -58,7 +58,7 @@ impl Figures {
             connection_count: core.clients.len() as u64,
             expiry_lag_ms: now_ms.saturating_sub(due_ms),
             ttl_ms: context.shard.average_ttl_ms(core.random.next_u64(), now_ms),
-            blocked_count: sessions().filter(|session| session.is_blocked).count() as u64,
+            blocked_count: sessions().filter(|session| session.is_waiting()).count() as u64,
             input_max_bytes: most(|session| session.input_len_bytes + session.input_free_bytes),
             output_max_bytes: most(|session| session.output_capacity_bytes),
             tally: core.tally.clone(),

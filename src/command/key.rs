@@ -27,14 +27,14 @@ pub(super) use expire::DEADLINE_MS_MAX;
 
 pub(super) const DEL: Row = counting("del", Flags::WRITE, None, del);
 pub(super) const EXISTS: Row = reading!(counting("exists", READ_FAST, None), exists);
-const TOUCH: Row = reading!(counting("touch", READ_FAST, None), exists);
+const TOUCH: Row = touching(None);
 const UNLINK: Row = counting("unlink", WRITE_FAST, None, del);
 
 /// The key commands.
 pub(super) const ROWS: &[Row] = &[
     counting("del", Flags::WRITE.with(Flags::SEVERAL), Some(&DEL), del),
     reading!(counting("exists", READ_FAST, Some(&EXISTS)), exists),
-    reading!(counting("touch", READ_FAST, Some(&TOUCH)), exists),
+    touching(Some(&TOUCH)),
     counting(
         "unlink",
         WRITE_FAST.with(Flags::SEVERAL),
@@ -61,6 +61,14 @@ pub(super) const ROWS: &[Row] = &[
         ..Row::BLANK
     },
 ];
+
+/// TOUCH, whose lookups are uses whatever CLIENT NO-TOUCH says.
+const fn touching(part: Option<&'static Row>) -> Row {
+    Row {
+        direct: Some(|lookup, args, reply| exists(lookup, args, reply)),
+        ..counting("touch", READ_FAST, part, touch)
+    }
+}
 
 /// A command that counts the keys it did something to.
 const fn counting(
@@ -146,6 +154,13 @@ fn type_of(lookup: &mut impl Lookup, args: Args<'_>, reply: &mut Reply<'_>) -> S
         "none"
     });
     Status::Done
+}
+
+fn touch(context: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Status {
+    let was_quiet = context.shard.set_quiet(false);
+    let status = exists(context, args, reply);
+    context.shard.set_quiet(was_quiet);
+    status
 }
 
 fn rename(context: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Status {

@@ -278,6 +278,8 @@ impl Flags {
     pub const IMMEDIATE: Self = Self(1 << 29);
     /// It may write several records, which survive the end of the process together or not at all.
     pub const SEVERAL: Self = Self(1 << 30);
+    /// It waits because its client asks it to: CLIENT UNBLOCK ends that, and it costs nobody anything.
+    pub const PATIENT: Self = Self(1 << 27);
     /// Its large arguments are no values: copying them beforehand is of no use.
     pub const UNSTAGED: Self = Self(1 << 28);
     /// Known to the server and to no client.
@@ -443,6 +445,9 @@ pub fn check(row: &Row, core: &Core, session: &Session) -> Result<(), &'static s
     if !row.flags.contains(Flags::NO_AUTH) && connection::owes_password(core, session) {
         return Err(NOAUTH);
     }
+    if session.queue.is_some() && row.flags.contains(Flags::NO_MULTI) {
+        return Err(transaction::NOT_INSIDE);
+    }
     if core.is_loading && !row.flags.contains(Flags::LOADING) {
         return Err(LOADING);
     }
@@ -457,6 +462,7 @@ pub fn may_run_all(core: &Core, session: &Session) -> bool {
         && !connection::owes_password(core, session)
         && core.pause.is_none()
         && session.muting == Muting::Off
+        && !session.is_no_touch
 }
 
 /// What the connection may send.

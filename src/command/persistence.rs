@@ -61,7 +61,7 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         name: "wait",
         arity: 3,
-        flags: Flags::NOSCRIPT,
+        flags: Flags::NOSCRIPT.with(Flags::PATIENT),
         scope: Scope::Disk,
         run: Run::Wait(wait_for_replicas),
         ..Row::BLANK
@@ -69,7 +69,7 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         name: "waitaof",
         arity: 4,
-        flags: Flags::NOSCRIPT.with(Flags::BLOCKING),
+        flags: Flags::NOSCRIPT.with(Flags::BLOCKING).with(Flags::PATIENT),
         scope: Scope::Disk,
         run: Run::Wait(wait_for_disk),
         ..Row::BLANK

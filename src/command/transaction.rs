@@ -117,8 +117,18 @@ impl Queue {
 
     /// Whether any of its commands may change keys.
     pub fn is_writing(&self) -> bool {
-        let mut rows = self.commands.iter().map(|(row, _)| row);
-        rows.any(|row| row.flags.contains(Flags::WRITE))
+        self.has(Flags::WRITE)
+    }
+
+    /// Whether any of its commands may need memory.
+    pub fn is_storing(&self) -> bool {
+        self.has(Flags::DENYOOM)
+    }
+
+    fn has(&self, flag: Flags) -> bool {
+        self.commands
+            .iter()
+            .any(|(row, _)| row.flags.contains(flag))
     }
 
     /// How many commands there are.
@@ -191,29 +201,21 @@ pub enum Queued {
     TooLong,
 }
 
+/// The error reply to a command that cannot run within a transaction.
+pub(super) const NOT_INSIDE: &str = "ERR Command not allowed inside a transaction";
+
 /// Queues a command if the connection is in a transaction and the command is one that waits.
-///
-/// # Errors
-/// If it cannot run within one: the error reply.
-pub fn queue(
-    session: &mut Session,
-    row: &'static Row,
-    args: Args<'_>,
-) -> Result<Queued, &'static str> {
-    let Some(queue) = &mut session.queue else {
-        return Ok(Queued::Not);
-    };
-    if row.flags.contains(Flags::NO_MULTI) {
-        return Err("ERR Command not allowed inside a transaction");
+pub fn queue(session: &mut Session, row: &'static Row, args: Args<'_>) -> Queued {
+    match &mut session.queue {
+        Some(queue) if !row.flags.contains(Flags::IMMEDIATE) => {
+            if queue.push(row, args) {
+                Queued::Yes
+            } else {
+                Queued::TooLong
+            }
+        }
+        _ => Queued::Not,
     }
-    if row.flags.contains(Flags::IMMEDIATE) {
-        return Ok(Queued::Not);
-    }
-    Ok(if queue.push(row, args) {
-        Queued::Yes
-    } else {
-        Queued::TooLong
-    })
 }
 
 /// The error reply to a command that cannot run: a transaction being queued will not run either, and

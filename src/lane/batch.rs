@@ -97,6 +97,8 @@ pub(crate) struct Batch {
     pub(super) releases_hold: bool,
     /// Whether the origin waits for nothing of it.
     pub(super) is_unanswered: bool,
+    /// Whether its lookups count as no use of the keys.
+    pub(super) is_quiet: bool,
 
     /// Commands that ran.
     pub(super) ran: usize,
@@ -148,6 +150,7 @@ impl Batch {
             takes_hold: false,
             releases_hold: false,
             is_unanswered: false,
+            is_quiet: false,
             ran: 0,
             resume: Resume::default(),
             replies: Fragment::default(),

@@ -53,6 +53,8 @@ pub(super) struct Connection {
     pub(super) noted_bytes: (usize, usize),
     /// A command of it waits for the end of a pause.
     pub(super) is_paused: bool,
+    /// Whether the next command was tried before, and CLIENT REPLY has had its say about it.
+    pub(super) is_muting_settled: bool,
     /// Batches that are out.
     pub(super) outstanding: usize,
     /// Of the turn that runs, for its end.
@@ -191,6 +193,7 @@ impl Connection {
             unposted: VecDeque::new(),
             noted_bytes: (0, 0),
             is_paused: false,
+            is_muting_settled: false,
             outstanding: 0,
             timing: Timing::default(),
             is_active: false,

@@ -82,7 +82,9 @@ impl Worker<'_> {
         args: Args<'_>,
         is_folded: bool,
     ) -> bool {
-        let may_read = route.row.direct.is_some() && self.parts.core.settings.direct_reads;
+        let may_read = route.row.direct.is_some()
+            && self.parts.core.settings.direct_reads
+            && !self.parts.shard.is_quiet();
         // Who holds shards asks their owners, who answer when the hold is given.
         let is_holding = self.connection.holding.is_some();
         if !may_read || is_holding || self.connection.is_owed_by(route.core) {

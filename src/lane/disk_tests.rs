@@ -4,11 +4,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::exec_tests::{assert_free, run_ready};
 use super::tests::{NOW, answer, key_of, lanes_in, send, take};
 use super::{ConnectionId, Lane, Peer, Turn};
 use crate::command::{Now, Shared};
 use crate::limits::ROUND_DELAY_US_MAX;
 use crate::region::{Access, FileOptions, Region, RegionOptions};
+use crate::shard::{Attributes, Change};
 
 /// A region in a directory that is removed with it.
 struct Disk {
@@ -316,4 +318,46 @@ fn a_transaction_over_two_shards_is_one_of_the_log() {
             .all(|(before, after)| before < after),
         "no transaction is left open: {before:?}, {after:?}"
     );
+}
+
+#[test]
+fn a_transaction_that_is_committed_at_the_end_of_a_turn_leaves_nothing_held() {
+    let disk = Disk::new(2);
+    let (mut lanes, _) = disk.lanes("no");
+    let id = lanes[1].connect(Peer::default(), NOW);
+    let both = format!("{} 1 {} 1", key_of(0, 0), key_of(1, 0));
+    let commands = [
+        format!("MSET {both}\r\n"),
+        format!("MSET {both}\r\nGET {}\r\n", key_of(1, 0)),
+        format!("MULTI\r\nMSET {both}\r\nEXEC\r\n"),
+    ];
+    for commands in commands {
+        send(&mut lanes[1], id, commands.as_bytes());
+        while lanes[1].turn(id, NOW) == Turn::More {}
+        // Who is not woken has no turn.
+        run_ready(&mut lanes);
+        let mut output = Vec::new();
+        take(&mut lanes[1], id, &mut output);
+        assert!(output.starts_with(b"+OK\r\n"), "{commands}");
+        assert_free(&mut lanes);
+    }
+}
+
+#[test]
+fn a_watched_key_that_expires_without_room_to_say_so_has_changed() {
+    let disk = Disk::new(1);
+    let (mut lanes, id) = disk.lanes("no");
+    answer(&mut lanes, id, "SET timed v PX 10\r\n");
+    let shard = &mut lanes[0].parts.shard;
+    shard.watch(shard.key(b"timed"), 7, NOW.ms());
+    // Room that is kept for another write is none for a tombstone.
+    let change = Change::Store {
+        key: b"other",
+        value: b"v",
+        attributes: Attributes::default(),
+    };
+    assert_eq!(shard.prepare([change]), Ok(()));
+    assert!(shard.is_unchanged(7, NOW.ms()));
+    assert!(!shard.is_unchanged(7, NOW.ms() + 10));
+    shard.release_room();
 }

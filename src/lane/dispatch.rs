@@ -15,53 +15,66 @@ use super::split::Split;
 use super::turn::{Flow, Worker};
 use crate::command::room::row_for;
 use crate::command::transaction::{Queued, queue, refuse};
-use crate::command::{Flags, Merge, Row, Scope, TOO_MANY_VALUES, check};
+use crate::command::{Flags, Merge, Row, Scope, TOO_MANY_VALUES, check, no_room};
 use crate::hash::KeyHash;
-use crate::limits::{GATHERED_KEY_COUNT_MAX, PLENTY_LEN_BYTES, WHOLE_KEY_COUNT_MAX};
+use crate::limits::{GATHERED_KEY_COUNT_MAX, WHOLE_KEY_COUNT_MAX};
 use crate::resp::{Args, Span};
 use crate::running;
 use crate::shard::Probe;
 
 impl Worker<'_> {
-    /// What keeps a command from running now, if anything does.
+    /// What keeps a command from running now, if anything but held shards does.
     #[cold]
     pub(super) fn admit(&mut self, row: &'static Row, args: Args<'_>) -> Option<Flow> {
-        if !self.may_begin(row) {
+        let client = self.connection.client;
+        let session = &self.parts.core.clients[client];
+        let checked =
+            check(row, &self.parts.core, session).and_then(|()| self.check_memory(row, args));
+        if let Err(error) = checked {
+            self.parts.core.tally.count_rejected(row);
+            self.refuse(args, error.as_bytes());
+            return Some(Flow::Begun);
+        }
+        if !self.is_past_pause(row) {
             return Some(Flow::Waits);
         }
-        let (core, client) = (&mut self.parts.core, self.connection.client);
-        let queued = match check(row, core, &core.clients[client]) {
-            Ok(()) => queue(&mut core.clients[client], row, args),
-            Err(error) => {
-                core.tally.count_rejected(row);
-                Err(error)
-            }
-        };
-        match queued {
-            Ok(Queued::Not) => {}
-            Ok(Queued::Yes) => {
+        let core = &mut self.parts.core;
+        match queue(&mut core.clients[client], row, args) {
+            Queued::Not => {}
+            Queued::Yes => {
                 self.write(false, |_, reply| reply.simple("QUEUED"));
                 return Some(Flow::Begun);
             }
-            Ok(Queued::TooLong) => {
+            Queued::TooLong => {
                 core.clients.kill(client);
                 core.stats.query_buffer_disconnections += 1;
                 self.connection.is_closing = true;
                 return Some(Flow::Begun);
             }
-            Err(error) => {
-                self.refuse(args, error.as_bytes());
-                return Some(Flow::Begun);
-            }
         }
-        let holds_itself = !matches!(row.scope, Scope::Session | Scope::Owner | Scope::Cursor);
-        let is_kept_out = if holds_itself {
-            let is_inside = self.connection.holding.is_some() || self.connection.exec.is_some();
-            !is_inside && self.is_kept_out()
-        } else {
-            self.must_leave()
+        None
+    }
+
+    /// Whether there is memory for a command that is to be queued, or for what EXEC is to run. As in Redis
+    /// none is queued without, and a transaction that would store nothing new runs all the same. The shard
+    /// that is asked is this core's: that of the keys has its own say when the command runs.
+    fn check_memory(&mut self, row: &Row, args: Args<'_>) -> Result<(), &'static str> {
+        let parts = &mut *self.parts;
+        let Some(queue) = &parts.core.clients[self.connection.client].queue else {
+            return Ok(());
         };
-        is_kept_out.then_some(Flow::Waits)
+        let is_in_need = if row.scope == Scope::Exec {
+            queue.is_storing() && !queue.is_refused()
+        } else {
+            !row.flags.contains(Flags::IMMEDIATE)
+        };
+        let len_bytes = args.iter().map(<[u8]>::len).sum::<usize>();
+        let is_short = is_in_need && parts.is_short_of(len_bytes as u64);
+        // What is kept while the shard is held is for who holds it.
+        if !is_short || parts.gate.is_held() {
+            return Ok(());
+        }
+        parts.shard.find_room(len_bytes).map_err(no_room)
     }
 
     /// Answers a command that cannot run.
@@ -87,6 +100,10 @@ impl Worker<'_> {
         let args = place.args(spans);
         running::set_command(row.name);
         self.row = Some(row);
+        let is_alone = matches!(row.scope, Scope::Session | Scope::Owner | Scope::Cursor);
+        if is_alone && !self.may_run_all && self.must_leave() {
+            return Flow::Waits;
+        }
         match row.scope {
             Scope::Owner if owner == self.parts.core.id => {
                 self.run_here(row, place, spans, probe);
@@ -190,7 +207,7 @@ impl Worker<'_> {
             return Flow::Begun;
         }
         if self.may_read_at_once(row, key_count) {
-            if !self.barrier() {
+            if self.must_leave() || !self.barrier() {
                 return Flow::Waits;
             }
             if self.read_at_once(row, args) {
@@ -241,8 +258,7 @@ impl Worker<'_> {
             return is_writing;
         }
         let len_bytes: usize = args.iter().map(<[u8]>::len).sum();
-        let is_storing = row.flags.contains(Flags::DENYOOM);
-        is_storing && region.available_bytes() < PLENTY_LEN_BYTES + 4 * len_bytes as u64
+        row.flags.contains(Flags::DENYOOM) && self.parts.is_short_of(len_bytes as u64)
     }
 
     /// Those of a command's arguments that belong to keys of one shard, behind its name.

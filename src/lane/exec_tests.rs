@@ -7,7 +7,7 @@ use crate::limits::RING_CAPACITY;
 use crate::region::{Region, RegionOptions};
 use std::sync::Arc;
 
-fn two_lanes() -> (Vec<Lane>, ConnectionId) {
+pub(super) fn two_lanes() -> (Vec<Lane>, ConnectionId) {
     let mut lanes = lanes(2, 77);
     let id = lanes[0].connect(Peer::default(), NOW);
     (lanes, id)
@@ -23,7 +23,7 @@ fn expect(lanes: &mut [Lane], id: ConnectionId, dialogue: &[(&str, &str)]) {
 }
 
 /// Whether nobody holds or waits for anything.
-fn assert_free(lanes: &mut [Lane]) {
+pub(super) fn assert_free(lanes: &mut [Lane]) {
     assert!(lanes.iter().all(Lane::is_quiet));
     for lane in lanes {
         assert!(!lane.must_exchange());
@@ -335,7 +335,7 @@ fn with_release_held_back() -> (Vec<Lane>, ConnectionId, Vec<ConnectionId>) {
 }
 
 /// Runs both lanes as cores do that sleep when nothing is due: only who is ready has a turn.
-fn run_ready(lanes: &mut [Lane]) {
+pub(super) fn run_ready(lanes: &mut [Lane]) {
     let mut ready = Vec::new();
     while lanes.iter_mut().any(Lane::must_exchange) {
         for lane in &mut *lanes {

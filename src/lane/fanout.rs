@@ -234,6 +234,7 @@ impl Fanout {
             let mut batch = worker.parts.take_batch(ticket);
             batch.protocol = worker.protocol;
             batch.transaction = worker.transaction_number();
+            batch.is_quiet = worker.parts.shard.is_quiet();
             batch.pin(&errand.arguments.buffer);
             worker.mark_batch(errand.core, &mut batch);
             batch.push(

@@ -84,6 +84,7 @@ impl Worker<'_> {
         batch.protocol = protocol;
         batch.reply_len_bytes_max = BATCH_REPLY_LEN_BYTES_MAX;
         batch.transaction = transaction;
+        batch.is_quiet = self.parts.shard.is_quiet();
         batch.pin(place.buffer);
         self.mark_batch(core, &mut batch);
         self.open_gather().add_batch(core, batch);

@@ -42,6 +42,8 @@ mod forward;
 mod fragment;
 mod gate;
 mod gather;
+#[cfg(all(test, not(loom)))]
+mod hold_tests;
 mod holding;
 mod input;
 mod links;

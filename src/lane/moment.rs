@@ -33,6 +33,7 @@ impl Worker<'_> {
         is_reading
             && key_count <= WHOLE_KEY_COUNT_MAX
             && self.parts.core.settings.direct_reads
+            && !self.parts.shard.is_quiet()
             && self.connection.holding.is_none()
     }
 

@@ -4,10 +4,12 @@
 //! is one of those for which `command::may_run_all` is false, and only then this is looked at.
 //!
 //! **Pause.** A command that is to wait stays where it is, parsed; its connection has a turn again when
-//! the pause is over or ended.
+//! the pause is over or ended. What is refused whatever happens does not wait.
 //!
 //! **Muted replies** are written as ever and dropped at the end of the turn. Before each command of a
-//! muted connection all before it is waited for, so that what is dropped is what it should be.
+//! muted connection all before it is waited for, so that what is dropped is what it should be. A
+//! command that has to wait for something else is the same command when it is tried again: CLIENT REPLY
+//! SKIP counts it once.
 
 use super::Lane;
 use super::disk::Timer;
@@ -15,9 +17,8 @@ use super::turn::Worker;
 use crate::command::{Muting, Row};
 
 impl Worker<'_> {
-    /// Whether a command may begin now; false: it has to wait.
-    #[cold]
-    pub(super) fn may_begin(&mut self, row: &'static Row) -> bool {
+    /// Whether a command may begin now; false: it has to wait for the end of a pause.
+    pub(super) fn is_past_pause(&mut self, row: &'static Row) -> bool {
         let client = self.connection.client;
         let core = &mut self.parts.core;
         // Who waits for shards was let through before, and what is held meanwhile others wait for.
@@ -25,7 +26,6 @@ impl Worker<'_> {
         if let Some(until_ms) = until_ms.filter(|_| self.connection.holding.is_none()) {
             let session = &mut core.clients[client];
             self.connection.is_paused = true;
-            session.is_blocked = true;
             if session.paused_until_ms != until_ms {
                 session.paused_until_ms = until_ms;
                 self.parts.timers.push(Timer {
@@ -36,28 +36,33 @@ impl Worker<'_> {
             return false;
         }
         if std::mem::take(&mut self.connection.is_paused) {
-            let session = &mut core.clients[client];
-            session.is_blocked = false;
-            session.paused_until_ms = 0;
+            core.clients[client].paused_until_ms = 0;
         }
-        self.parts.core.clients[client].muting == Muting::Off || self.mute()
+        true
     }
 
-    /// Drops what a muted connection was replied so far, once all of it is here.
-    fn mute(&mut self) -> bool {
+    /// Settles whether the reply to the command at hand is dropped, once however often it is tried: before,
+    /// all that came before it has to be here and, as far as it is muted, dropped. False: call again.
+    #[cold]
+    pub(super) fn settle_muting(&mut self) -> bool {
+        let client = self.connection.client;
+        let is_muted = self.parts.core.clients[client].muting != Muting::Off;
+        if !is_muted || self.connection.is_muting_settled {
+            return true;
+        }
         if !self.barrier() {
             return false;
         }
         self.drop_muted();
-        let session = &mut self.parts.core.clients[self.connection.client];
+        let session = &mut self.parts.core.clients[client];
         session.muting = match session.muting {
             Muting::Next => Muting::This,
             Muting::This => Muting::Off,
             muting => muting,
         };
-        self.connection
-            .output
-            .set_muted(session.muting != Muting::Off);
+        let connection = &mut *self.connection;
+        connection.output.set_muted(session.muting != Muting::Off);
+        connection.is_muting_settled = true;
         true
     }
 

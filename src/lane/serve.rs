@@ -222,6 +222,7 @@ impl Batch {
     /// Runs commands until the end, a long command or the bound of the replies.
     fn run(&mut self, parts: &mut Parts, now: Now) -> Left {
         parts.core.stats.batches_served += 1;
+        parts.shard.set_quiet(self.is_quiet);
         let mut ahead = Ahead::of(self.ran);
         while self.ran < self.commands.len() {
             if self.replies.bytes.len() >= self.reply_len_bytes_max {

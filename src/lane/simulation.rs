@@ -6,11 +6,16 @@
 //! commands one after the other knows. Lanes exchange, connections get turns, output is taken in
 //! pieces of random size, background work runs, clients vanish and others come, all in random order.
 //! A failure prints its seed; `COREMAP_SEED=n cargo test --lib simulation` repeats it.
+//!
+//! Where memory runs out nobody knows beforehand which command is refused. So there each client has one
+//! command on its way at a time, and one that is refused must have changed nothing.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::{ConnectionId, Lane, Peer, Turn};
-use crate::command::{Now, Random};
+use crate::command::{Now, Random, Shared};
+use crate::region::{Region, RegionOptions};
 
 const KEY_COUNT: usize = 40;
 /// All simulated time: far from every expiry the clients set.
@@ -64,7 +69,10 @@ struct World {
 }
 
 fn world(seed: u64, lane_count: u16, client_count: usize) -> World {
-    let lanes = super::tests::lanes(lane_count, seed);
+    world_of(super::tests::lanes(lane_count, seed), seed, client_count)
+}
+
+fn world_of(lanes: Vec<Lane>, seed: u64, client_count: usize) -> World {
     let mut world = World {
         dice: Dice(Random::new(seed)),
         lanes,
@@ -572,6 +580,58 @@ fn simulate(mut world: World, command_count: usize) -> World {
     }
     world.settle();
     world
+}
+
+/// One command at a time of each client, where there is not memory for all; how many were refused.
+fn starve(world: &mut World, command_count: usize) -> usize {
+    let client_count = world.clients.len();
+    let mut befores = vec![(BTreeMap::new(), 0); client_count];
+    let (mut invented, mut refused_count) = (0, 0);
+    while invented < command_count {
+        (0..20).for_each(|_| world.step());
+        let index = world.dice.below(client_count);
+        let client = &mut world.clients[index];
+        let (keys, command_count) = &mut befores[index];
+        if client.answered.starts_with(b"-OOM") {
+            if count_lines(&client.answered) < client.command_count - *command_count {
+                continue;
+            }
+            client.keys.clone_from(keys);
+            refused_count += 1;
+        } else if client.answered.len() < client.expected.len() {
+            continue;
+        } else {
+            assert!(client.answered == client.expected, "client {}", client.name);
+        }
+        client.answered.clear();
+        client.expected.clear();
+        keys.clone_from(&client.keys);
+        *command_count = client.command_count;
+        client.invent_command(&mut world.dice);
+        invented += 1;
+    }
+    refused_count
+}
+
+#[test]
+fn a_command_that_is_refused_for_want_of_memory_has_changed_nothing() {
+    let seed = seed(7);
+    let options = RegionOptions {
+        maxmemory_bytes: 6 << 20,
+        shard_count: 3,
+    };
+    let region = Arc::new(Region::anonymous(options).expect("memory for a test"));
+    let lanes = super::tests::lanes_in(&region, seed, &Arc::new(Shared::new(3)));
+    let mut world = world_of(lanes, seed, 6);
+    for client in &mut world.clients {
+        client.long_value_chances = 2;
+    }
+    let refused_count = starve(&mut world, 20_000);
+    assert!(refused_count > 500, "{refused_count} were refused");
+    (0..world.clients.len()).for_each(|index| world.replace(index));
+    world.settle();
+    let mut gates = world.lanes.iter().map(|lane| &lane.parts.gate);
+    assert!(gates.all(|gate| !gate.is_held()), "a shard is still held");
 }
 
 /// Commands that were answered from another lane's table, and those that were sent there.

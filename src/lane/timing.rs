@@ -122,7 +122,7 @@ impl Lane {
 fn note_done(parts: &mut Parts, open: Open, client: ClientIndex, now: Now, end_us: u64) {
     let core = &mut parts.core;
     let ns = open.elapsed_ns(end_us);
-    if open.row.flags.contains(Flags::BLOCKING) {
+    if open.row.flags.contains(Flags::PATIENT) {
         // It waited because it was asked to.
         return;
     }

@@ -59,6 +59,7 @@ impl<'a> Worker<'a> {
     pub(super) fn new(parts: &'a mut Parts, connection: &'a mut Connection, now: Now) -> Self {
         parts.core.look_around(now);
         let session = &parts.core.clients[connection.client];
+        parts.shard.set_quiet(session.is_no_touch);
         Self {
             now,
             protocol: session.protocol,
@@ -204,8 +205,11 @@ impl<'a> Worker<'a> {
                 break self.end_of_input(window);
             };
             let (row, len_bytes) = (parsed.row, parsed.len_bytes);
-            if !self.run_plain(window, parsed) && self.execute(window, parsed) == Flow::Waits {
-                break Some(Turn::Waiting);
+            if !self.run_plain(window, parsed) {
+                if self.execute(window, parsed) == Flow::Waits {
+                    break Some(Turn::Waiting);
+                }
+                self.connection.is_muting_settled = false;
             }
             self.parts.core.stats.commands_processed += u64::from(!parsed.is_nothing());
             if let Some(row) = row {
@@ -358,6 +362,9 @@ impl<'a> Worker<'a> {
         };
         let spans = window.spans(parsed);
         let args = place.args(spans);
+        if !self.may_run_all && !self.settle_muting() {
+            return Flow::Waits;
+        }
         let Some(row) = parsed.row else {
             self.row = None;
             let error = lookup(args).expect_err("looked up without success before");
@@ -412,7 +419,9 @@ impl<'a> Worker<'a> {
         self.connection
             .output
             .set_muted(session.muting != Muting::Off);
-        if session.protocol != self.protocol {
+        let is_quiet = session.is_no_touch;
+        let was_quiet = self.parts.shard.set_quiet(is_quiet);
+        if session.protocol != self.protocol || is_quiet != was_quiet {
             self.protocol = session.protocol;
             self.close_gather();
         }

@@ -87,6 +87,8 @@ struct Reach {
     is_readable: bool,
     /// The peer has ended the connection.
     is_ended: bool,
+    /// What wakes it at the time it asked for last, and ends with it.
+    timer: Option<glommio::Task<()>>,
 }
 
 /// How far a core is on its way to the end.
@@ -272,19 +274,17 @@ impl Engine {
     /// Wakes the connections that asked for it when it is time.
     fn set_timers(&self) {
         for timer in self.timers.borrow_mut().drain(..) {
-            let index = timer.connection.index();
-            let waker = match self.reaches.borrow().get(index) {
-                Some(Some(reach)) => reach.waker.clone(),
-                _ => continue,
+            let mut reaches = self.reaches.borrow_mut();
+            let Some(Some(reach)) = reaches.get_mut(timer.connection.index()) else {
+                continue;
             };
+            let waker = reach.waker.clone();
             // A millisecond more than is left, of which a part is over: not before it is due.
             let left_ms = timer.due_ms.saturating_sub(self.now().ms()) + 1;
-            glommio::spawn_local(async move {
+            reach.timer = Some(glommio::spawn_local(async move {
                 Timer::new(Duration::from_millis(left_ms)).await;
-                // By then another connection may have the place: it has a turn for nothing.
                 waker.wake();
-            })
-            .detach();
+            }));
         }
     }
 
@@ -316,6 +316,7 @@ impl Engine {
             waker: waker.clone(),
             is_readable: false,
             is_ended: false,
+            timer: None,
         });
         self.readiness
             .watch(socket, Watched::Connection(id.index()))

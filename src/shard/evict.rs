@@ -107,6 +107,18 @@ impl Shard {
         Some(self.table.mark(place).count())
     }
 
+    /// Says whether what is looked up from now on counts as a use that eviction knows of; whether it did
+    /// not before. Readers on other cores count all the same.
+    pub fn set_quiet(&mut self, is_quiet: bool) -> bool {
+        self.table.set_quiet(is_quiet)
+    }
+
+    /// Whether what is looked up counts as no use.
+    #[must_use]
+    pub const fn is_quiet(&self) -> bool {
+        self.table.is_quiet()
+    }
+
     /// Keeps a key from being evicted until another is named.
     #[inline]
     pub(super) fn spare(&mut self, key: Key<'_>) {

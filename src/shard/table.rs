@@ -60,6 +60,8 @@ pub(super) struct Table {
     blocks: Vec<IndexBlock>,
     /// Whether some of them were taken for segments that may not be needed.
     has_kept: bool,
+    /// Whether what the owner looks up counts as no use.
+    is_quiet: bool,
     pub(super) segment_count: u64,
     pub(super) split_count: u64,
     pub(super) merge_count: u64,
@@ -192,6 +194,7 @@ impl Table {
             loads: Vec::new(),
             blocks: Vec::new(),
             has_kept: false,
+            is_quiet: false,
             segment_count: 0,
             split_count: 0,
             merge_count: 0,

@@ -95,6 +95,12 @@ impl Shard {
         }
     }
 
+    /// Whether any key is watched.
+    #[must_use]
+    pub const fn has_watches(&self) -> bool {
+        self.watches.is_some()
+    }
+
     /// Marks the watches of a key that changes.
     #[inline]
     pub(super) fn mark_change(&mut self, hash: KeyHash) {

@@ -106,7 +106,7 @@ pub(super) fn unblock(context: &mut Context<'_>, args: Args<'_>, reply: &mut Rep
     let waits = |session: &Session| {
         let is_it = u64::try_from(id) == Ok(session.id);
         let command = session.last_command.map_or(Flags::NONE, |row| row.flags);
-        is_it && session.is_blocked && command.contains(Flags::BLOCKING)
+        is_it && session.is_blocked && command.contains(Flags::PATIENT)
     };
     let clients = &mut context.core.clients;
     let found = clients.iter().find(|(_, session)| waits(session));

@@ -50,18 +50,27 @@ fn key_of<'a>(context: &Context<'_>, args: Args<'a>) -> Key<'a> {
     }
 }
 
-/// Says what Redis would say of the same value. It calls a whole number that INCRBYFLOAT made a
-/// string; here it is the number it reads as.
 fn encoding(context: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Status {
     let key = key_of(context, args);
     match context.shard.find(key, context.now.ms()) {
         None => reply.null(),
-        Some(Value { is_raw: true, .. }) => reply.bulk(b"raw"),
-        Some(value) if parse_i64(value.bytes).is_some() => reply.bulk(b"int"),
-        Some(value) if value.bytes.len() <= EMBEDDED_LEN_BYTES_MAX => reply.bulk(b"embstr"),
-        Some(_) => reply.bulk(b"raw"),
+        Some(value) => reply.bulk(encoding_of(&value).as_bytes()),
     }
     Status::Done
+}
+
+/// What Redis would say of the same value. It calls a whole number that INCRBYFLOAT made a string; here
+/// it is the number it reads as.
+pub(in crate::command) fn encoding_of(value: &Value<'_>) -> &'static str {
+    if value.is_raw {
+        "raw"
+    } else if parse_i64(value.bytes).is_some() {
+        "int"
+    } else if value.bytes.len() <= EMBEDDED_LEN_BYTES_MAX {
+        "embstr"
+    } else {
+        "raw"
+    }
 }
 
 fn frequency(context: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Status {

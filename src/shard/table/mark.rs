@@ -47,10 +47,10 @@ impl Mark {
     }
 }
 
-/// Counts a use of the slot at `offset`, if marks are kept.
+/// Counts a use of the slot at `offset`, if marks are kept, unless it `is_quiet`.
 #[inline]
-pub(super) fn touch(region: &Region, offset: u64) {
-    let Some(word) = region.use_mark(offset) else {
+pub(super) fn touch(region: &Region, offset: u64, is_quiet: bool) {
+    let Some(word) = region.use_mark(offset).filter(|_| !is_quiet) else {
         return;
     };
     let mark = word.load(Ordering::Relaxed);
@@ -63,7 +63,17 @@ impl Table {
     /// Counts a use of the key at `place`, if marks are kept.
     #[inline]
     pub(in super::super) fn touch(&self, place: Place) {
-        touch(&self.region, place.offset);
+        touch(&self.region, place.offset, self.is_quiet);
+    }
+
+    /// Says whether lookups count as no use from now on; whether they did not before.
+    pub(in super::super) fn set_quiet(&mut self, is_quiet: bool) -> bool {
+        std::mem::replace(&mut self.is_quiet, is_quiet)
+    }
+
+    /// Whether lookups count as no use.
+    pub(in super::super) const fn is_quiet(&self) -> bool {
+        self.is_quiet
     }
 
     /// The use mark of a slot; that of a fresh key if none are kept.

@@ -67,11 +67,11 @@ impl<'a> View<'a> {
         if let Some(location) = self.confirm(entry, probe)
             && is_key(location)
         {
-            touch(self.region, probe.offset);
+            touch(self.region, probe.offset, false);
             return Some(location);
         }
         let found = self.search(entry, probe.hash, is_key)?;
-        touch(self.region, found.offset);
+        touch(self.region, found.offset, false);
         Some(Slot::from_word(found.word).location())
     }
 
