@@ -17,7 +17,7 @@ mod tests;
 mod xxh3;
 
 use crate::resp::{Args, Reply};
-use crate::shard::{Attributes, Key, OutOfMemory, Shard, Value};
+use crate::shard::{Attributes, Change, Key, OutOfMemory, Value};
 
 use super::ahead::KeysAhead;
 use super::direct::{Lookup, reading};
@@ -49,6 +49,9 @@ pub(super) const fn on_owner(name: &'static str, arity: i16, flags: Flags, run: 
         ..Row::BLANK
     }
 }
+
+/// Arguments of MSET with one pair.
+const PAIR_ARGUMENT_COUNT: usize = 3;
 
 /// A command whose reply is an array with an element for each of its keys.
 const fn collecting(name: &'static str, flags: Flags, part: &'static Row, run: ShardRun) -> Row {
@@ -433,21 +436,7 @@ fn store_pairs(
     if args.len().is_multiple_of(2) {
         return Err(Refusal::arity(args));
     }
-    let now_ms = context.now.ms();
-    context.shard.begin_publish();
-    let mut keys = KeysAhead::new(args, 2);
-    let stored = std::iter::from_fn(|| {
-        let (position, key) = keys.next(context)?;
-        let value = args.get(position + 1);
-        Some(
-            context
-                .shard
-                .store(key, value, Attributes::default(), now_ms),
-        )
-    })
-    .try_for_each(|stored| stored.map(drop));
-    context.shard.end_publish();
-    stored?;
+    store_all(context, args)?;
     reply.ok();
     Ok(())
 }
@@ -473,25 +462,41 @@ fn store_pairs_if_absent(
         reply.integer(0);
         return Ok(());
     }
-    context.shard.begin_publish();
-    let stored = store_new_pairs(context.shard, args, now_ms);
-    context.shard.end_publish();
-    stored?;
+    store_all(context, args)?;
     reply.integer(1);
     Ok(())
 }
 
-/// Stores pairs of which no key is there; all of them or none.
-fn store_new_pairs(shard: &mut Shard, args: Args<'_>, now_ms: u64) -> Result<(), OutOfMemory> {
-    for (stored_count, (bytes, value)) in pairs(args).enumerate() {
-        let stored = shard.store(shard.key(bytes), value, Attributes::default(), now_ms);
-        if let Err(error) = stored {
-            for (bytes, _) in pairs(args).take(stored_count) {
-                // Room for this is kept; without any, the pairs stored so far stay.
-                let _ = shard.remove(shard.key(bytes), now_ms);
-            }
-            return Err(error);
-        }
+/// Stores pairs, all of them or none.
+fn store_all(context: &mut Context<'_>, args: Args<'_>) -> Result<(), OutOfMemory> {
+    // One pair alone may be a part, for which there is room already.
+    let is_several = args.len() > PAIR_ARGUMENT_COUNT;
+    let must_make_room = is_several && {
+        let len_bytes: usize = args.iter().map(<[u8]>::len).sum();
+        let region = context.shard.region();
+        region.is_durable() || region.is_short_of(len_bytes as u64)
+    };
+    if must_make_room {
+        let changes = pairs(args).map(|(key, value)| Change::Store {
+            key,
+            value,
+            attributes: Attributes::default(),
+        });
+        context.shard.prepare(changes)?;
     }
-    Ok(())
+    let now_ms = context.now.ms();
+    context.shard.begin_publish();
+    let mut keys = KeysAhead::new(args, 2);
+    let stored = std::iter::from_fn(|| {
+        let (position, key) = keys.next(context)?;
+        let value = args.get(position + 1);
+        let shard = &mut context.shard;
+        Some(shard.store(key, value, Attributes::default(), now_ms))
+    })
+    .try_for_each(|stored| stored.map(drop));
+    context.shard.end_publish();
+    if must_make_room {
+        context.shard.release_room();
+    }
+    stored
 }

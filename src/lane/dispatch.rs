@@ -69,7 +69,7 @@ impl Worker<'_> {
             !row.flags.contains(Flags::IMMEDIATE)
         };
         let len_bytes = args.iter().map(<[u8]>::len).sum::<usize>();
-        let is_short = is_in_need && parts.is_short_of(len_bytes as u64);
+        let is_short = is_in_need && parts.region.is_short_of(len_bytes as u64);
         // What is kept while the shard is held is for who holds it.
         if !is_short || parts.gate.is_held() {
             return Ok(());
@@ -258,7 +258,7 @@ impl Worker<'_> {
             return is_writing;
         }
         let len_bytes: usize = args.iter().map(<[u8]>::len).sum();
-        row.flags.contains(Flags::DENYOOM) && self.parts.is_short_of(len_bytes as u64)
+        row.flags.contains(Flags::DENYOOM) && region.is_short_of(len_bytes as u64)
     }
 
     /// Those of a command's arguments that belong to keys of one shard, behind its name.

@@ -14,7 +14,7 @@ use super::output::TailPool;
 use super::transaction::writes_several;
 use super::window::{Placement, Window};
 use crate::command::{ClientIndex, Context, Core, Flags, Now, Resume, Row, Run, Status};
-use crate::limits::{LARGE_VALUE_LEN_BYTES_MIN, PLENTY_LEN_BYTES, TURN_LEN_BYTES_MAX};
+use crate::limits::{LARGE_VALUE_LEN_BYTES_MIN, TURN_LEN_BYTES_MAX};
 use crate::region::Region;
 use crate::resp::{Args, Extern, Reply};
 use crate::running;
@@ -123,11 +123,6 @@ impl Parts {
             self.shard.unstage(value);
         }
         status
-    }
-
-    /// Whether memory may run out for a command that brings `len_bytes`.
-    pub(super) fn is_short_of(&self, len_bytes: u64) -> bool {
-        self.region.available_bytes() < PLENTY_LEN_BYTES + 4 * len_bytes
     }
 
     /// Gives up what was copied beforehand for a command that was not done.

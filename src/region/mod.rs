@@ -69,7 +69,7 @@ use std::sync::{Condvar, Mutex};
 use crate::atomic::{AtomicU64, CachePadded, MappedWord, Ordering, word_at};
 use crate::epoch::Epochs;
 use crate::error::Error;
-use crate::limits::{BLOCK_LEN_BYTES_MAX, BLOCKS_PER_SHARD_MIN, PAGE_LEN_BYTES};
+use crate::limits::{BLOCK_LEN_BYTES_MAX, BLOCKS_PER_SHARD_MIN, PAGE_LEN_BYTES, PLENTY_LEN_BYTES};
 use crate::sys::{Reservation, Sharing};
 
 use self::blocks::FreeLists;
@@ -272,6 +272,12 @@ impl Region {
     #[must_use]
     pub fn available_bytes(&self) -> u64 {
         self.maxmemory_bytes().saturating_sub(self.used_bytes())
+    }
+
+    /// Whether it may run out for a command that brings `len_bytes`.
+    #[must_use]
+    pub fn is_short_of(&self, len_bytes: u64) -> bool {
+        self.available_bytes() < PLENTY_LEN_BYTES + 4 * len_bytes
     }
 
     /// The largest budget this region can be given.
