@@ -29,6 +29,7 @@ pub(crate) use keys::{Distribution, Keys, write_key};
 pub(crate) use output::{csv_header, csv_line};
 pub(crate) use pace::Arrivals;
 pub(crate) use random::Random;
+pub(crate) use record::histogram;
 pub(crate) use run::Outcome;
 pub(crate) use tape::{Operation, TtlSeconds};
 pub(crate) use values::ValueLens;

@@ -5,6 +5,7 @@
 //!   load and writes a record: a folder with command, versions, machine and every raw line.
 //! - `goals` measures every figure this project has promised and says where each stands.
 //! - `report` makes a record's tables and plots again.
+//! - `tune` asks what a knob does, and writes down what the rounds prove.
 //! - `hits` compares how often caches of the same memory find what they are asked for.
 //! - `lsm` serves an LSM tree over Redis's protocol, for `compare`.
 //!
@@ -27,6 +28,7 @@ mod process;
 mod record;
 mod report;
 mod table;
+mod tune;
 mod usage;
 
 use argh::FromArgs;
@@ -47,6 +49,7 @@ enum Instrument {
     Goals(goals::Options),
     Lsm(lsm::Options),
     Hits(hits::Options),
+    Tune(tune::Options),
 }
 
 fn main() -> std::process::ExitCode {
@@ -59,6 +62,7 @@ fn main() -> std::process::ExitCode {
         Instrument::Goals(options) => goals::main(&options),
         Instrument::Lsm(options) => lsm::main(&options),
         Instrument::Hits(options) => hits::main(&options),
+        Instrument::Tune(options) => tune::main(&options),
     };
     match outcome {
         Ok(()) => std::process::ExitCode::SUCCESS,

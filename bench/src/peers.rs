@@ -114,7 +114,7 @@ impl Peer {
         maxmemory_bytes: u64,
         cpus: &[usize],
     ) -> Result<Running, String> {
-        let folder = Folder::new(&self.name)?;
+        let folder = Folder::new(&self.name.replace('/', "_"))?;
         let server = self.spawn(&[], folder.path(), shards, maxmemory_bytes, cpus)?;
         Ok(Running {
             server,
@@ -168,18 +168,35 @@ impl Peer {
     }
 
     /// The longest turn of any core so far in microseconds, of those who tell: Coremap in INFO.
-    pub(crate) fn longest_turn_us(&self, address: &str) -> Option<u64> {
-        if !self.is_coremap {
-            return None;
-        }
+    pub(crate) fn longest_turn_us(&self, address: &str) -> Option<f64> {
+        self.is_coremap
+            .then(|| self.info(address, "coremap_turn_longest_us"))?
+    }
+
+    /// A number that a running server tells in INFO.
+    pub(crate) fn info(&self, address: &str, field: &str) -> Option<f64> {
         let mut socket = TcpStream::connect(address).ok()?;
-        socket.write_all(b"INFO coremap\r\nQUIT\r\n").ok()?;
+        socket.write_all(b"INFO everything\r\nQUIT\r\n").ok()?;
         let mut text = String::new();
         socket.read_to_string(&mut text).ok()?;
-        let line = text
-            .lines()
-            .find_map(|line| line.strip_prefix("coremap_turn_longest_us:"));
-        line?.trim().parse().ok()
+        let value = |line: &str| line.strip_prefix(field)?.strip_prefix(':')?.parse().ok();
+        text.lines().find_map(value)
+    }
+
+    /// Starts it with one more option of the command line, or with another value of one it has.
+    pub(crate) fn set_option(&mut self, name: &str, value: &str) {
+        let option = format!("--{name}");
+        match self.words.iter().position(|word| *word == option) {
+            Some(place) => value.clone_into(&mut self.words[place + 1]),
+            None => self.words.extend([option, value.to_owned()]),
+        }
+    }
+
+    /// Starts it with one more variable in its environment.
+    pub(crate) fn set_environment(&mut self, name: &str, value: &str) {
+        // The program takes the place of `env`, so the process is the server's all the same.
+        let words = ["env".to_owned(), format!("{name}={value}")];
+        self.words.splice(0..0, words);
     }
 
     /// The command line as a record shows it, its program without the folder.
@@ -210,6 +227,18 @@ mod tests {
         for wrong in ["sh", "=sh {port}", "a=sh", "a=/not/there {port}"] {
             assert!(Peer::parse(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn an_option_that_is_there_gets_another_value_and_others_are_added() {
+        let mut peer = Peer::parse("shell=sh --shards 1 {port}").unwrap();
+        peer.set_option("shards", "2");
+        peer.set_option("spin-us", "0");
+        peer.set_environment("A", "b");
+        assert_eq!(
+            peer.command(),
+            "env A=b sh --shards 2 {port} --spin-us 0".to_owned()
+        );
     }
 
     #[test]

@@ -84,6 +84,37 @@ pub(crate) fn profile(
     })
 }
 
+/// Latencies by percentile as HdrHistogram's plotters show them: each step to the right is a tenth of
+/// what was left. A point is a quantile below 1 and its latency.
+pub(crate) fn percentiles(
+    titles: &Titles<'_>,
+    series: &[(&str, Vec<(f64, f64)>)],
+) -> Result<String, String> {
+    let place = |(quantile, latency): &(f64, f64)| (1.0 / (1.0 - quantile), *latency);
+    let all = || series.iter().flat_map(|(_, points)| points).map(place);
+    let x = 1.0..all().fold(10.0, |most: f64, (x, _)| most.max(x));
+    let y = log_range(all().map(|(_, y)| y));
+    draw(|root| {
+        let mut chart = frame(root, titles).build_cartesian_2d(x.log_scale(), y.log_scale())?;
+        chart
+            .configure_mesh()
+            .x_desc(titles.x)
+            .y_desc(titles.y)
+            .x_label_formatter(&percentile)
+            .y_label_formatter(&short)
+            .light_line_style(WHITE)
+            .draw()?;
+        for (index, (name, points)) in series.iter().enumerate() {
+            let style = colour(index).stroke_width(2);
+            chart
+                .draw_series(LineSeries::new(points.iter().map(place), style))?
+                .label(*name)
+                .legend(move |(x, y)| PathElement::new([(x, y), (x + 14, y)], style));
+        }
+        legend(&mut chart, SeriesLabelPosition::UpperLeft)
+    })
+}
+
 /// Bars in groups, one of each server; the y axis begins at 0.
 pub(crate) fn bars(
     titles: &Titles<'_>,
@@ -230,6 +261,12 @@ fn place<T: AsRef<str>>(places: &[T], x: f64) -> String {
     named.map_or_else(String::new, |(_, name)| name.as_ref().to_owned())
 }
 
+/// A place on the axis of [`percentiles`]: 1,000 is 99.9 %.
+fn percentile(place: &f64) -> String {
+    let text = format!("{:.6}", 100.0 - 100.0 / place);
+    format!("{} %", text.trim_end_matches('0').trim_end_matches('.'))
+}
+
 /// A number on an axis: 20k, 1.5M.
 fn short(value: &f64) -> String {
     let (scaled, unit) = match *value {
@@ -300,7 +337,17 @@ mod tests {
     }
 
     #[test]
+    fn percentiles_stand_where_a_tenth_of_the_rest_is_left() {
+        let texts = [1.0, 10.0, 1000.0, 100_000.0].map(|place| percentile(&place));
+        assert_eq!(texts, ["0 %", "90 %", "99.9 %", "99.999 %"]);
+        let points = vec![(0.0, 10.0), (0.9, 20.0), (0.99999, 900.0)];
+        let plot = percentiles(&TITLES, &[("spin-us 0", points)]).unwrap();
+        assert!(plot.contains("spin-us 0") && plot.contains("99 %"), "{plot}");
+    }
+
+    #[test]
     fn a_plot_of_nothing_is_an_empty_frame() {
+        assert!(percentiles(&TITLES, &[]).unwrap().contains("</svg>"));
         assert!(sweep(&TITLES, &[]).unwrap().contains("</svg>"));
         assert!(bars(&TITLES, &[], &[]).unwrap().contains("</svg>"));
     }

@@ -91,7 +91,8 @@ pub(crate) fn about(peers: &[Peer], absent: &[String]) -> Vec<String> {
     ];
     for peer in peers {
         lines.push(format!("{}: {}", peer.name, peer.version));
-        lines.push(format!("{} as started: {}", peer.name, peer.command()));
+        let command = without_folders(&peer.command());
+        lines.push(format!("{} as started: {command}", peer.name));
     }
     lines.extend(absent.iter().map(|who| format!("{ABSENT}{who}")));
     lines.extend(machine::describe());

@@ -18,8 +18,9 @@ use argh::FromArgs;
 pub(crate) use summary::{count, overhead_bytes};
 
 use crate::record::{self, Record};
+use crate::tune;
 
-/// Make summary.md and the plots of records again from their raw data.
+/// Make the pages and plots of records again from their raw data.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "report")]
 pub(crate) struct Options {
@@ -33,7 +34,10 @@ pub(crate) fn main(options: &Options) -> Result<(), String> {
         return Err("name at least one folder of a record".to_owned());
     }
     for folder in &options.folders {
-        let files = write(folder)?;
+        let files = match tune::is_record(folder) {
+            true => tune::write(folder)?,
+            false => write(folder)?,
+        };
         eprintln!("{}: {}", folder.display(), files.join(", "));
     }
     Ok(())

@@ -79,6 +79,8 @@ fn what_cannot_be_measured_is_refused_with_a_reason() {
         ),
         (&["goals", "--parts", "everything"][..], "everything"),
         (&["report", "not/there"][..], "not/there"),
+        (&["tune", "not/there.toml"][..], "not/there.toml"),
+        (&["tune", "Cargo.toml"][..], "unknown field"),
     ] {
         let output = bench(arguments);
         let said = String::from_utf8_lossy(&output.stderr);

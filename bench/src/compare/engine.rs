@@ -119,7 +119,7 @@ impl Turn<'_> {
         let mut is_overwritten = data.overwrite_factor == 0;
         for case in cases.iter().filter(|case| self.peer.can(case.operation)) {
             if !is_overwritten && writes(case.operation) {
-                self.overwrite(&running)?;
+                overwrite(&self.load(&running, Operation::Set), data.overwrite_factor)?;
                 is_overwritten = true;
             }
             let load = load::Options {
@@ -154,17 +154,6 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// Sets random keys until as many have been set as the data has, so and so often.
-    fn overwrite(&self, running: &Running) -> Result<(), String> {
-        let options = load::Options {
-            pipeline: OVERWRITE_BATCH,
-            connections: OVERWRITE_CONNECTIONS,
-            count: Some(self.data.overwrite_factor * self.data.keys),
-            ..self.load(running, Operation::Set)
-        };
-        check(Operation::Set, &load::run(&options)?)
-    }
-
     fn load(&self, running: &Running, operation: Operation) -> load::Options {
         let cpus: Vec<String> = self
             .setting
@@ -190,8 +179,23 @@ impl Turn<'_> {
     }
 }
 
+/// Sets random keys until as many have been set as the data has, so and so often.
+pub(crate) fn overwrite(load: &load::Options, factor: u64) -> Result<(), String> {
+    let options = load::Options {
+        operation: Operation::Set,
+        pipeline: OVERWRITE_BATCH,
+        connections: OVERWRITE_CONNECTIONS,
+        threads: load.threads.min(OVERWRITE_CONNECTIONS),
+        rate: None,
+        arrivals: None,
+        count: Some(factor * load.keys),
+        ..load.clone()
+    };
+    check(Operation::Set, &load::run(&options)?)
+}
+
 /// What this machine does beside the server and its client while a case is measured.
-struct Others {
+pub(crate) struct Others {
     server_pid: u32,
     began_at: Instant,
     /// CPU time of all others together since the machine began.
@@ -199,7 +203,7 @@ struct Others {
 }
 
 impl Others {
-    fn begin(server_pid: u32) -> Result<Self, String> {
+    pub(crate) fn begin(server_pid: u32) -> Result<Self, String> {
         Ok(Self {
             server_pid,
             began_at: clock::now(),
@@ -208,7 +212,7 @@ impl Others {
     }
 
     /// How many CPUs they have kept busy.
-    fn cpus(&self) -> Result<f64, String> {
+    pub(crate) fn cpus(&self) -> Result<f64, String> {
         let spent_ns = Self::ns(self.server_pid)?.saturating_sub(self.ns);
         let spent = Duration::from_nanos(spent_ns).as_secs_f64();
         Ok(spent / clock::now().duration_since(self.began_at).as_secs_f64())
@@ -222,7 +226,7 @@ impl Others {
 }
 
 /// Waits until a server has become idle, or has been given enough time.
-fn settle(pid: u32) -> Result<(), String> {
+pub(crate) fn settle(pid: u32) -> Result<(), String> {
     let until = clock::now() + SETTLE_TIME_MAX;
     loop {
         let before = Usage::of(pid)?;
@@ -246,7 +250,8 @@ fn hits(operation: Operation) -> bool {
     !matches!(operation, Operation::Del | Operation::SetDel)
 }
 
-fn check(operation: Operation, outcome: &Outcome) -> Result<(), String> {
+/// Refuses a run in which a key was missed or an error answered.
+pub(crate) fn check(operation: Operation, outcome: &Outcome) -> Result<(), String> {
     let tally = &outcome.tally;
     if tally.error_count > 0 || (hits(operation) && tally.miss_count > 0) {
         return Err(format!(
