@@ -175,15 +175,18 @@ pub const SHARD_COUNT_MAX: usize = 1024;
 
 // ── lanes, turns, batches ───────────────────────────────────────────────────────────────────────
 
-/// Commands parsed ahead of the one that runs, their buckets on the way.
+/// Keys of one command, or of one batch, looked at ahead of the one that runs, their buckets on the way.
+/// (For the commands of a pipeline `prefetch-window` says how many.)
 pub const WINDOW_COMMAND_COUNT: usize = 32;
+/// Most of `prefetch-window`: twice what was found best, all in the first cache.
+pub const WINDOW_COMMAND_COUNT_MAX: usize = 64;
 /// Commands probed ahead of the one that runs, their records on the way.
 pub const PROBE_COMMAND_COUNT: usize = WINDOW_COMMAND_COUNT / 2;
 /// Commands one connection may run before others get their turn: about 1 ms of small ones.
 pub const TURN_COMMAND_COUNT_MAX: usize = 4096;
 /// Bytes of input and output one turn may handle: about 1 ms of copying.
 pub const TURN_LEN_BYTES_MAX: usize = MIB;
-/// Commands of one batch to another core (measured: bench/results/2026-11-21-forwarding).
+/// Most of `batch-commands`, and its default (measured: bench/results/2026-11-21-forwarding).
 pub const BATCH_COMMAND_COUNT_MAX: usize = 1024;
 /// Reply bytes after which the executing core returns a batch unfinished.
 pub const BATCH_REPLY_LEN_BYTES_MAX: usize = MIB;
@@ -217,8 +220,13 @@ pub const ROUND_GATHER_US_MAX: u64 = 1_000;
 pub const POOLED_SPAN_COUNT_MAX: usize = 16 * BATCH_COMMAND_COUNT_MAX;
 /// Larger read buffers are multiples of this: whole pages.
 pub const READ_BUFFER_ALIGN_BYTES: usize = 4096;
-/// Bytes of one pooled read buffer.
+/// Bytes of one pooled read buffer by default (`read-buffer`), and of memory for replies that is kept
+/// for its next use.
 pub const READ_BUFFER_LEN_BYTES: usize = 256 * KIB;
+/// Least of `read-buffer`: below, a buffer has no room for a receive behind what it holds.
+pub const READ_BUFFER_LEN_BYTES_MIN: usize = 16 * KIB;
+/// Most of `read-buffer`: what one turn may handle.
+pub const READ_BUFFER_LEN_BYTES_MAX: usize = TURN_LEN_BYTES_MAX;
 /// Unsent output after which a connection stops executing (it goes on receiving).
 pub const OUTPUT_PAUSE_LEN_BYTES: usize = MIB;
 /// Part of the host's memory that connections' buffers may take, unless `maxmemory-clients` says
@@ -254,7 +262,7 @@ pub const DESCRIPTORS_OF_PROCESS: u64 = 32;
 pub const MAXMEMORY_BYTES_MIN: usize = MIB;
 /// Share of the host's or container's memory that `maxmemory` is by default, in percent.
 pub const MAXMEMORY_DEFAULT_PERCENT: u64 = 80;
-/// Entries of an io_uring: polls of so many connections go to the kernel in one call.
+/// Most of `ring-depth`, and its default: calls to the kernel that an executor makes in one go.
 pub const RING_DEPTH_MAX: u32 = 1024;
 /// Entries of an io_uring when little memory may be locked.
 pub const RING_DEPTH_MIN: u32 = 128;
@@ -269,6 +277,10 @@ pub const REACTOR_PASS_INTERVAL_US: u64 = 1_000;
 pub const SILENCE_MS: u64 = 10;
 /// Microseconds at most that a core without work may be told to look on before it sleeps.
 pub const SPIN_US_MAX: u64 = 100_000;
+/// Microseconds at most that a core may be told to let pass after it woke: all its clients wait.
+pub const LINGER_US_MAX: u64 = 10_000;
+/// Microseconds at most that the kernel may be told to poll a network card for.
+pub const BUSY_POLL_US_MAX: u64 = 100_000;
 /// Milliseconds to wait when the process or the system is out of descriptors.
 pub const ACCEPT_BACKOFF_MS: u64 = 20;
 /// Seconds a client that is to be disconnected has to take its last replies.
@@ -300,6 +312,8 @@ const _: () = assert!(LARGE_VALUE_LEN_BYTES_MIN <= BLOCK_LEN_BYTES_MAX);
 const _: () = assert!(SEGMENT_BUCKET_COUNT == 2048 || cfg!(loom));
 const _: () = assert!(RING_CAPACITY.is_power_of_two());
 const _: () = assert!(WINDOW_COMMAND_COUNT <= BATCH_COMMAND_COUNT_MAX);
+const _: () = assert!(WINDOW_COMMAND_COUNT_MAX.is_power_of_two());
+const _: () = assert!(READ_BUFFER_LEN_BYTES_MIN.is_multiple_of(READ_BUFFER_ALIGN_BYTES));
 const _: () = assert!(BULK_LEN_BYTES_MAX < QUERY_BUFFER_LEN_BYTES_MAX);
 const _: () = assert!(RING_DEPTH_MIN.is_power_of_two());
 const _: () = assert!(RING_DEPTH_MAX.is_power_of_two());

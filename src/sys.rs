@@ -18,6 +18,8 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub struct Reservation {
     map: memmap2::MmapRaw,
+    /// Whether its pages are locked, which asks for another way to give them back.
+    is_locked: bool,
 }
 
 impl Reservation {
@@ -30,7 +32,10 @@ impl Reservation {
             .len(len_bytes)
             .no_reserve_swap()
             .map_anon()?;
-        Ok(Self { map: map.into() })
+        Ok(Self {
+            map: map.into(),
+            is_locked: false,
+        })
     }
 
     /// The first byte.
@@ -58,13 +63,40 @@ impl Reservation {
     /// # Panics
     /// If the range is not a range of whole pages of this reservation.
     pub unsafe fn release(&self, start: usize, len_bytes: usize) {
-        // SAFETY: the caller holds no reference into the range.
-        let released = unsafe {
-            self.map
-                .unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, len_bytes)
+        let advice = if self.is_locked {
+            libc::MADV_DONTNEED_LOCKED
+        } else {
+            libc::MADV_DONTNEED
         };
+        // SAFETY: the caller holds no reference into the range.
+        let released = unsafe { self.advise(start, len_bytes, advice) };
         released.expect("a range of whole private pages can always be released");
     }
+
+    /// Keeps every page in memory from the moment it is first touched, whatever the kernel is short of.
+    ///
+    /// # Errors
+    /// What `mlock2` says: the limit on locked memory, or a kernel that could not take locked pages
+    /// back (before 5.18).
+    pub fn lock(&mut self) -> io::Result<()> {
+        let (start, len_bytes) = (self.as_ptr().cast::<libc::c_void>(), self.map.len());
+        // SAFETY: the range is this reservation's, whose bytes do not change.
+        if unsafe { libc::mlock2(start, len_bytes, libc::MLOCK_ONFAULT) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: an empty range has no bytes; the kernel says whether it knows the advice.
+        unsafe { self.advise(0, 0, libc::MADV_DONTNEED_LOCKED)? };
+        self.is_locked = true;
+        Ok(())
+    }
+}
+
+/// Lets the calling thread's sleeps end within a microsecond of their time, where the kernel's choice
+/// would be fifty. A kernel that refuses costs that.
+pub fn wake_in_time() {
+    const SLACK_NS: libc::c_ulong = 1_000;
+    // SAFETY: the call takes plain numbers.
+    let _ = unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, SLACK_NS) };
 }
 
 /// Makes the calling thread one that does batch work: it gets its share of a CPU, but when it wakes
@@ -169,18 +201,23 @@ impl Reservation {
     /// # Errors
     /// What `madvise` says.
     pub fn populate(&self, start: usize, len_bytes: usize) -> io::Result<()> {
-        self.advise(start, len_bytes, libc::MADV_POPULATE_WRITE)
+        // SAFETY: it changes no byte.
+        unsafe { self.advise(start, len_bytes, libc::MADV_POPULATE_WRITE) }
     }
 
     /// Reads a range of a mapped file into memory, to be read from there. It is a hint: where it
     /// fails, reading does the same.
     pub fn preload(&self, start: usize, len_bytes: usize) {
-        let _ = self.advise(start, len_bytes, libc::MADV_POPULATE_READ);
+        // SAFETY: it changes no byte.
+        let _ = unsafe { self.advise(start, len_bytes, libc::MADV_POPULATE_READ) };
     }
 
-    fn advise(&self, start: usize, len_bytes: usize, advice: libc::c_int) -> io::Result<()> {
+    /// # Safety
+    /// No reference into the range is alive, and nothing it holds is needed any more, unless the advice
+    /// changes no byte.
+    unsafe fn advise(&self, start: usize, len_bytes: usize, advice: libc::c_int) -> io::Result<()> {
         let address = self.range(start, len_bytes);
-        // SAFETY: advice that populates pages changes no byte.
+        // SAFETY: the range is this reservation's; the caller knows what the advice does to it.
         match unsafe { libc::madvise(address.cast(), len_bytes, advice) } {
             0 => Ok(()),
             _ => Err(io::Error::last_os_error()),
@@ -347,6 +384,22 @@ mod tests {
         unsafe { reservation.release(8192, 4096) };
         // SAFETY: as above.
         assert_eq!(unsafe { *reservation.as_ptr().add(8192) }, 0);
+    }
+
+    #[test]
+    fn locked_pages_can_be_released_too() {
+        let mut reservation = Reservation::new(64 << 10).expect("a little address space");
+        if let Err(refusal) = reservation.lock() {
+            assert!(!reservation.is_locked, "{refusal}"); // nothing may be locked here
+            return;
+        }
+        reservation.populate(0, 64 << 10).expect("a little memory");
+        // SAFETY: the byte lies within the reservation and nobody else knows it.
+        unsafe { reservation.as_ptr().add(8192).write(7) };
+        // SAFETY: no reference is alive.
+        unsafe { reservation.release(8192, 4096) };
+        // SAFETY: as above.
+        assert_eq!(unsafe { reservation.as_ptr().add(8192).read() }, 0);
     }
 
     #[test]

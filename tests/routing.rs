@@ -16,14 +16,33 @@ use common::{Random, scale, seed};
 
 #[test]
 fn random_pipelines_of_many_connections_agree_with_a_map() {
-    let server = Server::start(&["--shards", "8"]);
+    check_against_a_map(&["--shards", "8"], scale(30, 300));
+}
+
+#[test]
+fn knobs_change_what_answers_cost_and_never_the_answers() {
+    let smallest = "--shards 4 --prefetch-window 1 --batch-commands 1 --read-buffer 16kb --linger-us 20 \
+                    --spin-us 0 --huge-pages no --tcp-nodelay no --steering hash --ring-depth 128";
+    let odd = "--shards 3 --prefetch-window 7 --batch-commands 100 --read-buffer 20kb --prefault yes \
+               --maxmemory 128mb --steering incoming-cpu --ring-depth 300";
+    let largest =
+        "--shards 2 --prefetch-window 64 --read-buffer 1mb --spin-us 100 --steering least-loaded";
+    for options in [smallest, odd, largest] {
+        let options: Vec<&str> = options.split_whitespace().collect();
+        check_against_a_map(&options, scale(4, 40));
+    }
+}
+
+/// Runs so many random pipelines on each of eight connections to a server started with `options`.
+fn check_against_a_map(options: &[&str], pipeline_count: usize) {
+    let server = Server::start(options);
     let seed = seed();
     std::thread::scope(|scope| {
         for connection in 0..8_u64 {
             let mut client = server.client();
             scope.spawn(move || {
                 let mut oracle = Oracle::new(connection, Random(seed.wrapping_add(connection)));
-                for _ in 0..scale(30, 300) {
+                for _ in 0..pipeline_count {
                     let count = 1 + oracle.random.below(2000);
                     let (stream, expected) = oracle.pipeline(count);
                     let mut writer = client.writer();

@@ -342,7 +342,10 @@ mod tests {
         assert_eq!(texts, ["0 %", "90 %", "99.9 %", "99.999 %"]);
         let points = vec![(0.0, 10.0), (0.9, 20.0), (0.99999, 900.0)];
         let plot = percentiles(&TITLES, &[("spin-us 0", points)]).unwrap();
-        assert!(plot.contains("spin-us 0") && plot.contains("99 %"), "{plot}");
+        assert!(
+            plot.contains("spin-us 0") && plot.contains("99 %"),
+            "{plot}"
+        );
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! Not here: which of file and command line wins (`config`), and what depends on the host
 //! (`server`).
 
+mod expert;
 mod misfit;
 mod rewrite;
 mod rows;
@@ -18,6 +19,8 @@ pub use rewrite::rewrite;
 pub use rows::SETTINGS;
 pub use value::{Field, Lens, format_bytes, parse_bytes, parse_cpus};
 
+use crate::limits::WINDOW_COMMAND_COUNT_MAX;
+
 /// The values in force. [`SETTINGS`] has their names, units and meaning.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -25,8 +28,12 @@ pub struct Settings {
     pub appendfsync: String,
     /// `appendonly`; once the server runs, whether there is a `dir`
     pub appendonly: bool,
+    /// `batch-commands`
+    pub batch_commands: u64,
     /// `bind`; a `-` in front means that the address may be missing
     pub bind: Vec<String>,
+    /// `busy-poll-us`
+    pub busy_poll_us: u64,
     /// `client-query-buffer-limit`
     pub client_query_buffer_limit_bytes: u64,
     /// `cpus`; once the server runs, those it runs on
@@ -41,12 +48,18 @@ pub struct Settings {
     pub enable_debug_command: String,
     /// `guard-timer-us`
     pub guard_timer_us: u64,
+    /// `huge-pages`
+    pub huge_pages: bool,
     /// `latency-monitor-threshold`
     pub latency_monitor_threshold_ms: u64,
     /// `latency-tracking`
     pub latency_tracking: bool,
     /// `latency-tracking-info-percentiles`
     pub latency_tracking_info_percentiles: String,
+    /// `linger-us`
+    pub linger_us: u64,
+    /// `lock-memory`
+    pub lock_memory: bool,
     /// `log-slack`
     pub log_slack_percent: u64,
     /// `maxclients`
@@ -61,12 +74,20 @@ pub struct Settings {
     pub port: u64,
     /// `preempt-timer-us`
     pub preempt_timer_us: u64,
+    /// `prefault`
+    pub prefault: bool,
+    /// `prefetch-window`
+    pub prefetch_window: u64,
     /// `protected-mode`
     pub protected_mode: bool,
     /// `proto-max-bulk-len`
     pub proto_max_bulk_len_bytes: u64,
+    /// `read-buffer`
+    pub read_buffer_bytes: u64,
     /// `requirepass`
     pub requirepass: String,
+    /// `ring-depth`
+    pub ring_depth: u64,
     /// `salvage`
     pub salvage: bool,
     /// `save`
@@ -79,10 +100,14 @@ pub struct Settings {
     pub slowlog_max_len: u64,
     /// `spin-us`
     pub spin_us: u64,
+    /// `steering`
+    pub steering: String,
     /// `tcp-backlog`
     pub tcp_backlog: u64,
     /// `tcp-keepalive`
     pub tcp_keepalive_s: u64,
+    /// `tcp-nodelay`
+    pub tcp_nodelay: bool,
     /// `timeout`
     pub timeout_s: u64,
     /// `unixsocket`
@@ -193,6 +218,14 @@ impl Settings {
         setting.field.get(self)
     }
 
+    /// Commands of a pipeline that are parsed ahead: `prefetch-window`, also if a program wrote what it
+    /// does not take.
+    #[inline]
+    pub fn window_width(&self) -> usize {
+        usize::try_from(self.prefetch_window)
+            .map_or(1, |width| width.clamp(1, WINDOW_COMMAND_COUNT_MAX))
+    }
+
     /// Whether no reply may tell of what is not on disk.
     #[inline]
     pub fn syncs_always(&self) -> bool {
@@ -215,7 +248,9 @@ impl Default for Settings {
         let mut settings = Self {
             appendfsync: String::new(),
             appendonly: false,
+            batch_commands: 0,
             bind: Vec::new(),
+            busy_poll_us: 0,
             client_query_buffer_limit_bytes: 0,
             cpus: Vec::new(),
             databases: 0,
@@ -223,9 +258,12 @@ impl Default for Settings {
             direct_reads: false,
             enable_debug_command: String::new(),
             guard_timer_us: 0,
+            huge_pages: false,
             latency_monitor_threshold_ms: 0,
             latency_tracking: false,
             latency_tracking_info_percentiles: String::new(),
+            linger_us: 0,
+            lock_memory: false,
             log_slack_percent: 0,
             maxclients: 0,
             maxmemory_bytes: 0,
@@ -233,17 +271,23 @@ impl Default for Settings {
             maxmemory_policy: String::new(),
             port: 0,
             preempt_timer_us: 0,
+            prefault: false,
+            prefetch_window: 0,
             protected_mode: false,
             proto_max_bulk_len_bytes: 0,
+            read_buffer_bytes: 0,
             requirepass: String::new(),
+            ring_depth: 0,
             salvage: false,
             save: String::new(),
             shards: 0,
             slowlog_log_slower_than_us: 0,
             slowlog_max_len: 0,
             spin_us: 0,
+            steering: String::new(),
             tcp_backlog: 0,
             tcp_keepalive_s: 0,
+            tcp_nodelay: false,
             timeout_s: 0,
             unixsocket: String::new(),
             unixsocketperm: 0,

@@ -112,6 +112,17 @@ impl Config {
                 )));
             }
         }
+        let needs_memory = [
+            ("lock-memory", self.settings.lock_memory),
+            ("prefault", self.settings.prefault),
+        ];
+        for (name, is_set) in needs_memory {
+            if is_set && !self.settings.dir.is_empty() {
+                return Err(Error::Usage(format!(
+                    "{name}: 'yes' is for data in memory only; with dir the kernel keeps the file's pages"
+                )));
+            }
+        }
         Ok(())
     }
 

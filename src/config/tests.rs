@@ -153,3 +153,15 @@ fn promises_of_durability_are_refused_without_a_directory_to_keep_them_in() {
     }
     config.check().unwrap();
 }
+
+#[test]
+fn what_is_for_memory_alone_is_refused_with_a_directory() {
+    for name in ["lock-memory", "prefault"] {
+        let mut config = Config::default();
+        set(&mut config, name, "yes").unwrap();
+        config.check().unwrap();
+        set(&mut config, "dir", "/var/lib/coremap").unwrap();
+        let refused = config.check().unwrap_err().to_string();
+        assert!(refused.starts_with(name), "{refused}");
+    }
+}

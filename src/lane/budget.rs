@@ -12,10 +12,11 @@ use crate::limits::MAXMEMORY_CLIENTS_DEFAULT_DIVISOR;
 impl Lane {
     /// Takes note of what a connection's buffers hold now.
     pub(super) fn note_buffers(&mut self, connection: &mut Connection) {
+        let usual_len_bytes = self.parts.buffers.len_bytes();
         let stats = &mut self.parts.core.stats;
         let session = &mut self.parts.core.clients[connection.client];
         let (input, output) = (
-            connection.input.resident_bytes(),
+            connection.input.resident_bytes(usual_len_bytes),
             connection.output.capacity_bytes(),
         );
         let noted = std::mem::replace(&mut connection.noted_bytes, (input, output));

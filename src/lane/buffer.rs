@@ -123,13 +123,32 @@ fn layout_of(len_bytes: usize) -> Layout {
 }
 
 /// Buffers of the usual size that wait for their next use, or first for the batches that read them.
-#[derive(Default)]
 pub(crate) struct BufferPool {
     /// Oldest first.
     given_back: VecDeque<Buffer>,
+    len_bytes: usize,
+}
+
+impl Default for BufferPool {
+    fn default() -> Self {
+        Self::new(READ_BUFFER_LEN_BYTES)
+    }
 }
 
 impl BufferPool {
+    /// A pool of buffers of `len_bytes`, none of which was made yet.
+    pub(crate) fn new(len_bytes: usize) -> Self {
+        Self {
+            given_back: VecDeque::new(),
+            len_bytes,
+        }
+    }
+
+    /// The usual size.
+    pub(crate) fn len_bytes(&self) -> usize {
+        self.len_bytes
+    }
+
     /// A buffer of the usual size: the last one given back, which is in the caches, or one of the
     /// first, which batches are the likeliest to be done with.
     pub(crate) fn take(&mut self) -> Buffer {
@@ -146,13 +165,13 @@ impl BufferPool {
                 None => break,
             }
         }
-        Buffer::with_len(READ_BUFFER_LEN_BYTES)
+        Buffer::with_len(self.len_bytes)
     }
 
     /// Gives a buffer back, which may still be pinned; one of unusual size or too many is dropped
     /// instead.
     pub(crate) fn put(&mut self, buffer: Buffer) {
-        let is_usual = buffer.len_bytes() == READ_BUFFER_LEN_BYTES;
+        let is_usual = buffer.len_bytes() == self.len_bytes;
         if is_usual && self.given_back.len() < POOLED_BUFFER_COUNT_MAX {
             self.given_back.push_back(buffer);
         }

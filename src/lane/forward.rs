@@ -13,9 +13,7 @@ use super::parts::Parts;
 use super::turn::Worker;
 use crate::command::{Row, Status};
 use crate::hash::KeyHash;
-use crate::limits::{
-    BATCH_COMMAND_COUNT_MAX, BATCH_REPLY_LEN_BYTES_MAX, OUTPUT_PAUSE_LEN_BYTES, TURN_LEN_BYTES_MAX,
-};
+use crate::limits::{BATCH_REPLY_LEN_BYTES_MAX, OUTPUT_PAUSE_LEN_BYTES, TURN_LEN_BYTES_MAX};
 use crate::resp::{Args, Reply, Span};
 
 /// A command for another core.
@@ -54,7 +52,7 @@ impl Worker<'_> {
         gather.push_batch(batch_place, is_folded);
         gather.command_count += 1;
         self.parts.core.stats.commands_forwarded += 1;
-        if gather.command_count >= BATCH_COMMAND_COUNT_MAX {
+        if gather.command_count as u64 >= self.parts.core.settings.batch_commands {
             self.close_gather();
         }
     }
@@ -237,7 +235,8 @@ impl Worker<'_> {
         gather.push_local(gather.local_len_bytes() - before, is_folded);
         gather.command_count += 1;
         let is_long = gather.local_len_bytes() >= TURN_LEN_BYTES_MAX;
-        if is_long || gather.command_count >= BATCH_COMMAND_COUNT_MAX {
+        let is_full = gather.command_count as u64 >= self.parts.core.settings.batch_commands;
+        if is_long || is_full {
             self.close_gather();
         }
         None

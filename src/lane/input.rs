@@ -13,7 +13,7 @@
 //! to them, and only the part that is not executed moves.
 
 use super::buffer::{Buffer, BufferPool};
-use crate::limits::{READ_BUFFER_ALIGN_BYTES, READ_BUFFER_LEN_BYTES};
+use crate::limits::READ_BUFFER_ALIGN_BYTES;
 use crate::resp::{Limits, Parser, ProtocolError, Span, Step};
 
 /// Room below which a receive is not worth its system call.
@@ -43,10 +43,10 @@ impl Input {
         self.buffer.as_ref().map_or(0, Buffer::len_bytes)
     }
 
-    /// Memory it has touched: of a buffer made for a long value, only what has arrived.
-    pub(super) fn resident_bytes(&self) -> usize {
-        self.capacity_bytes()
-            .min(self.end.max(READ_BUFFER_LEN_BYTES))
+    /// Memory it has touched: of a buffer longer than `usual_len_bytes`, which was made for a long value,
+    /// only what has arrived.
+    pub(super) fn resident_bytes(&self, usual_len_bytes: usize) -> usize {
+        self.capacity_bytes().min(self.end.max(usual_len_bytes))
     }
 
     /// Where the next bytes go.
@@ -173,12 +173,12 @@ impl Input {
         }
         let wanted = pending.max(announced) + RECEIVE_LEN_BYTES_MIN;
         // What a long value has touched is given back as soon as the usual size will do.
-        let is_outgrown =
-            wanted <= READ_BUFFER_LEN_BYTES && buffer.len_bytes() > READ_BUFFER_LEN_BYTES;
+        let usual = pool.len_bytes();
+        let is_outgrown = wanted <= usual && buffer.len_bytes() > usual;
         if wanted <= buffer.len_bytes() && !buffer.is_pinned() && !is_outgrown {
             buffer.move_to_front(self.start, self.end);
         } else {
-            let mut larger = if wanted <= READ_BUFFER_LEN_BYTES {
+            let mut larger = if wanted <= usual {
                 pool.take()
             } else {
                 Buffer::with_len(

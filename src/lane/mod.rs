@@ -158,6 +158,8 @@ impl Lane {
     pub fn new(mut options: Options) -> Self {
         options.core.configure(&mut options.shard);
         let shard_count = options.links.count();
+        let read_buffer_bytes = usize::try_from(options.core.settings.read_buffer_bytes)
+            .expect("the setting has its bounds");
         Self {
             parts: Parts {
                 placement: Placement {
@@ -169,7 +171,7 @@ impl Lane {
                 links: options.links,
                 gate: gate::Gate::default(),
                 region: options.region,
-                buffers: buffer::BufferPool::default(),
+                buffers: buffer::BufferPool::new(read_buffer_bytes),
                 tails: output::TailPool::default(),
                 windows: Vec::new(),
                 gathers: Vec::new(),

@@ -32,6 +32,8 @@ pub(super) struct FreeLists {
     /// Returned blocks of a file, until their return is on disk; in the order of their rounds.
     pending: VecDeque<Pending>,
     preparation: Preparation,
+    /// Free blocks of the log that keep their pages at most.
+    resident_max: usize,
     /// Whether something changed since the preparing thread looked.
     is_rung: bool,
 }
@@ -194,7 +196,7 @@ impl Region {
             return;
         }
         let mut free = self.lock_free();
-        if free.of(kind).resident.len() < RESIDENT_FREE_BLOCKS_MAX {
+        if free.of(kind).resident.len() < free.resident_max {
             free.of(kind).resident.push(block.0);
             drop(free);
         } else {
@@ -209,7 +211,7 @@ impl Region {
     fn defer(&self, block: BlockIndex, round: u64) {
         let mut free = self.lock_free();
         let held_count = free.pending.len() + free.log.resident.len();
-        let is_charged = held_count >= RESIDENT_FREE_BLOCKS_MAX;
+        let is_charged = held_count >= free.resident_max;
         free.pending.push_back(Pending {
             block: block.0,
             round,
@@ -272,6 +274,11 @@ impl Region {
             .collect();
     }
 
+    /// From now on no block loses its pages when it is returned.
+    pub(super) fn keep_all_pages(&self) {
+        self.lock_free().resident_max = usize::MAX;
+    }
+
     /// Tells the preparing thread, if there is one, to look again.
     fn ring(&self, free: &mut FreeLists) {
         if free.preparation == Preparation::Running {
@@ -331,14 +338,14 @@ impl FreeLists {
             index: FreeBlocks::new(index),
             pending: VecDeque::new(),
             preparation: Preparation::Idle,
+            resident_max: RESIDENT_FREE_BLOCKS_MAX,
             is_rung: false,
         }
     }
 
     /// A block of the log, backed by pages, beyond those that are kept so.
     fn pop_surplus(&mut self) -> Option<u32> {
-        (self.log.resident.len() > RESIDENT_FREE_BLOCKS_MAX)
-            .then(|| self.log.resident.swap_remove(0))
+        (self.log.resident.len() > self.resident_max).then(|| self.log.resident.swap_remove(0))
     }
 
     const fn of(&mut self, kind: Use) -> &mut FreeBlocks {
@@ -375,13 +382,45 @@ mod tests {
     use crate::limits::MIB;
     use crate::region::RegionOptions;
 
-    #[test]
-    fn prepared_blocks_are_taken_first_and_replaced() {
-        let region = Region::anonymous(RegionOptions {
+    fn region() -> Region {
+        Region::anonymous(RegionOptions {
             maxmemory_bytes: 64 * MIB as u64,
             shard_count: 1,
         })
-        .expect("a small region");
+        .expect("a small region")
+    }
+
+    /// How many of the blocks that were taken and returned have lost their pages.
+    fn released_count(region: &Region) -> usize {
+        let take = |_| region.take_block().expect("there is room");
+        let blocks: Vec<BlockIndex> = (0..RESIDENT_FREE_BLOCKS_MAX + 4).map(take).collect();
+        for block in blocks {
+            region.return_block(block);
+        }
+        region.lock_free().log.released.len()
+    }
+
+    #[test]
+    fn a_region_that_is_there_from_the_start_keeps_the_pages_of_returned_blocks() {
+        assert_eq!(released_count(&region()), 4);
+        let prefaulted = region();
+        prefaulted.prefault().expect("64 MiB");
+        assert_eq!(released_count(&prefaulted), 0);
+    }
+
+    #[test]
+    fn a_locked_region_gives_blocks_back_like_any_other() {
+        let mut locked = region();
+        locked.refuse_huge_pages();
+        // Where nothing may be locked there is nothing to show.
+        if locked.lock().is_ok() {
+            assert_eq!(released_count(&locked), 4);
+        }
+    }
+
+    #[test]
+    fn prepared_blocks_are_taken_first_and_replaced() {
+        let region = region();
         std::thread::scope(|scope| {
             let preparer = scope.spawn(|| region.prepare_blocks());
             let wait_for = |count: usize| {

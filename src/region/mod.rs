@@ -57,6 +57,7 @@ pub(crate) fn prefetch<T>(address: *const T) {
 
 #[cfg(all(test, loom))]
 mod loom_tests;
+mod pages;
 mod plan;
 mod rounds;
 mod superblock;

@@ -2,7 +2,8 @@
 //!
 //! Every core has a listener of its own for each address, and the kernel spreads connections over
 //! them by a hash, which is bad at few connections: two of them share a core every second time. So
-//! whoever accepts hands the socket to the core with the fewest.
+//! whoever accepts hands the socket to the core with the fewest, unless `steering` leaves the choice to
+//! the kernel.
 //!
 //! Readiness comes from the poller; the accepting is done here: the runtime's own accept takes four
 //! calls, and hides why it failed.
@@ -22,6 +23,9 @@ use super::signal::Signal;
 use super::{log, socket};
 use crate::command::{DENIED, MAXCLIENTS_REACHED};
 use crate::limits::ACCEPT_BACKOFF_MS;
+
+/// The `steering` by which a new connection goes to the core with the fewest.
+const BALANCED: &str = "least-loaded";
 
 /// A listener, with the path of its socket if it is a unix one.
 #[derive(Debug)]
@@ -74,13 +78,19 @@ fn admit(engine: &Rc<Engine>, socket: OwnedFd, listener: &Listener) {
         } else {
             None
         };
-    let target = core.shared.least_loaded_core();
+    // A unix socket has one listener only.
+    let is_balanced = address.is_unix || settings.steering == BALANCED;
+    let target = if is_balanced {
+        core.shared.least_loaded_core()
+    } else {
+        engine.id
+    };
     if refusal.is_none() {
         core.shared.admit(target, u64::MAX);
         if !address.is_unix {
             let keepalive_s = u32::try_from(settings.tcp_keepalive_s).unwrap_or(u32::MAX);
             // Fails only when the peer has gone already, which the first receive will tell.
-            _ = socket::tune_tcp(&socket, keepalive_s);
+            _ = socket::tune_tcp(&socket, settings.tcp_nodelay, keepalive_s);
         }
     }
     drop(lane);

@@ -36,6 +36,10 @@ pub(super) struct Plan {
     /// What the limit of open files leaves for clients.
     clients_possible: u64,
     host_memory_bytes: u64,
+    /// Of each executor, if there is memory to lock for it.
+    pub(super) ring_depth_max: u32,
+    /// For which the kernel polls network cards; 0 if it does not.
+    pub(super) busy_poll_us: u32,
 }
 
 impl Plan {
@@ -86,6 +90,8 @@ pub(super) fn plan(settings: &Settings) -> Result<Plan, Error> {
         maxclients: settings.maxclients.min(clients_possible),
         clients_possible,
         host_memory_bytes,
+        ring_depth_max: u32::try_from(settings.ring_depth).expect("checked: at most 1,024"),
+        busy_poll_us: u32::try_from(settings.busy_poll_us).expect("checked: at most 100,000"),
     })
 }
 
@@ -132,10 +138,7 @@ pub(super) fn cores(
         *seed = random_u64()?;
     }
     let hasher = Hasher::new(seeds);
-    let region = Arc::new(Region::anonymous(RegionOptions {
-        maxmemory_bytes: plan.maxmemory_bytes,
-        shard_count: plan.core_count(),
-    })?);
+    let region = Arc::new(region(&config.settings, plan)?);
     let port = addresses.first().map_or(0, SocketAddr::port);
     let settings = settings(config, plan, port);
     let facts = Arc::new(facts(config, plan, port)?);
@@ -173,6 +176,33 @@ pub(super) fn cores(
         region,
         data,
     })
+}
+
+/// The memory for keys, values and index, or for what comes before them.
+fn region(settings: &Settings, plan: &Plan) -> Result<Region, Error> {
+    let mut region = Region::anonymous(RegionOptions {
+        maxmemory_bytes: plan.maxmemory_bytes,
+        shard_count: plan.core_count(),
+    })?;
+    if !settings.huge_pages {
+        region.refuse_huge_pages();
+    }
+    if settings.lock_memory {
+        let locked = region.lock();
+        locked.map_err(|error| {
+            Error::start(
+                "lock-memory: the kernel refuses, raise `ulimit -l`, or LimitMEMLOCK= in the service file",
+                &error,
+            )
+        })?;
+    }
+    if settings.prefault {
+        let there = region.prefault();
+        there.map_err(|error| {
+            Error::start("prefault: there is not as much memory as maxmemory", &error)
+        })?;
+    }
+    Ok(region)
 }
 
 /// The region is large enough for each shard's first blocks, so this is not expected.
@@ -241,9 +271,19 @@ pub(super) fn control(core_count: usize) -> Result<(Arc<Control>, Vec<OwnedFd>),
 }
 
 /// What one core watches from the start.
-pub(super) fn readiness(doorbell: &OwnedFd, listeners: &[Listener]) -> Result<Readiness, Error> {
+pub(super) fn readiness(
+    doorbell: &OwnedFd,
+    listeners: &[Listener],
+    busy_poll_us: u32,
+) -> Result<Readiness, Error> {
     let make = || {
         let readiness = Readiness::new()?;
+        if busy_poll_us > 0 {
+            readiness.poll_busily(busy_poll_us).map_err(|error| {
+                let what = "busy-poll-us: the kernel refuses (Linux 6.9 or newer is needed)";
+                io::Error::new(error.kind(), format!("{what}: {error}"))
+            })?;
+        }
         readiness.watch(doorbell.as_fd(), Watched::Doorbell)?;
         for (index, listener) in listeners.iter().enumerate() {
             readiness.watch(listener.socket.as_fd(), Watched::Listener(index))?;

@@ -6,12 +6,17 @@
 //! step of the wall clock is seen within a second and a turn reads one clock twice.
 #![expect(
     clippy::disallowed_methods,
-    reason = "this is the one place that reads clocks"
+    reason = "this is the one place that reads clocks and waits by them"
 )]
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::command::Now;
+
+/// Lets time pass on this thread.
+pub(crate) fn rest(duration: Duration) {
+    std::thread::sleep(duration);
+}
 
 /// One core's clock.
 #[derive(Debug)]

@@ -29,6 +29,7 @@ use super::{crash, poller, process};
 use crate::lane::{Lane, Options};
 use crate::limits::{GUARD_IDLE_TICKS_MAX, GUARD_RESERVE_FACTORS, STOP_DEADLINE_MS, STOP_POLL_MS};
 use crate::metrics::Sampler;
+use crate::sys;
 
 /// The pace of what is done now and then.
 const EVERY_SECOND: Duration = Duration::from_secs(1);
@@ -72,6 +73,9 @@ pub(super) fn spawn(seat: Seat) -> glommio::Result<ExecutorJoinHandle<()>, ()> {
 async fn run(seat: Seat) {
     let core = seat.engine.id;
     crash::set_core(core);
+    if seat.lane.core.settings.linger_us > 0 {
+        sys::wake_in_time();
+    }
     let engine = Engine::new(seat.engine, Lane::new(seat.lane));
     glommio::spawn_local(poller::run(Rc::clone(&engine))).detach();
     engine.spawn(guard(Rc::clone(&engine), seat.timing.guard_timer));

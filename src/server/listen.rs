@@ -19,6 +19,9 @@ use crate::config::{BindAddress, Config, Settings};
 use crate::error::Error;
 use crate::limits::{BIND_RETRY_COUNT, BIND_RETRY_MS};
 
+/// The `steering` by which the kernel chooses the core whose CPU a connection's packets arrive on.
+const BY_CPU: &str = "incoming-cpu";
+
 /// The listeners of all cores.
 pub(super) struct Listeners {
     /// By core.
@@ -29,15 +32,15 @@ pub(super) struct Listeners {
     pub(super) unixsocket: Option<PathBuf>,
 }
 
-/// Listens everywhere that `config` names, once per core; where sockets of a kind are inherited, at
-/// those instead.
+/// Listens everywhere that `config` names, once per core, of which `cpus` has the CPU of each; where
+/// sockets of a kind are inherited, at those instead.
 pub(super) fn open(
     config: &Config,
-    core_count: usize,
+    cpus: &[usize],
     inherited: Vec<Inherited>,
 ) -> Result<Listeners, Error> {
     let mut listeners = Listeners {
-        by_core: (0..core_count).map(|_| Vec::new()).collect(),
+        by_core: cpus.iter().map(|_| Vec::new()).collect(),
         addresses: Vec::new(),
         unixsocket: None,
     };
@@ -47,7 +50,7 @@ pub(super) fn open(
     listeners.take(inherited);
     let settings = &config.settings;
     if !has_tcp {
-        open_addresses(&mut listeners, config)?;
+        open_addresses(&mut listeners, config, cpus)?;
     }
     if let Some(path) = unix_path(settings).filter(|_| !has_unix) {
         let listener = open_unix(path, settings)?;
@@ -82,14 +85,17 @@ impl Listeners {
     }
 }
 
-fn open_addresses(listeners: &mut Listeners, config: &Config) -> Result<(), Error> {
+fn open_addresses(listeners: &mut Listeners, config: &Config, cpus: &[usize]) -> Result<(), Error> {
     let settings = &config.settings;
     let mut port = u16::try_from(settings.port).expect("checked: a port");
     for bind in config.bind_addresses() {
         for ip in resolve(&bind)? {
             let address = SocketAddr::new(ip, port);
             match open_address(listeners, address, backlog(settings)) {
-                Ok(bound) => port = bound.port(),
+                Ok(bound) => {
+                    port = bound.port();
+                    tune(listeners, cpus, settings)?;
+                }
                 Err(error) if bind.is_optional && is_absent(&error) => {
                     log::line(format_args!(
                         "warning: this host has no address {ip}, not listening there"
@@ -155,6 +161,33 @@ fn listen_first(address: SocketAddr, backlog: u32) -> io::Result<OwnedFd> {
         }
     }
     listened
+}
+
+/// What the settings ask of the listeners of the address that was opened last.
+fn tune(listeners: &Listeners, cpus: &[usize], settings: &Settings) -> Result<(), Error> {
+    let opened = listeners
+        .by_core
+        .iter()
+        .filter_map(|of_core| of_core.last());
+    let sockets: Vec<&OwnedFd> = opened.map(|listener| &listener.socket).collect();
+    if settings.steering == BY_CPU && sockets.len() > 1 {
+        socket::steer_by_cpu(sockets[0], cpus).map_err(|error| {
+            Error::start(
+                format_args!("steering: the kernel refuses {BY_CPU}"),
+                &error,
+            )
+        })?;
+    }
+    if settings.busy_poll_us > 0 {
+        let busy_poll_us = u32::try_from(settings.busy_poll_us).expect("checked: at most 100,000");
+        for socket in sockets {
+            socket::poll_busily(socket, busy_poll_us).map_err(|error| {
+                let what = "busy-poll-us: only who has CAP_NET_ADMIN may raise it";
+                Error::start(what, &error)
+            })?;
+        }
+    }
+    Ok(())
 }
 
 /// The addresses a `bind` names.

@@ -171,8 +171,8 @@ impl Server {
         config.check()?;
         let settings = &config.settings;
         let plan = build::plan(settings)?;
-        let ring_depth = probe::io_uring(plan.core_count())?;
-        let listeners = listen::open(&config, plan.core_count(), sockets)?;
+        let ring_depth = probe::io_uring(plan.core_count(), plan.ring_depth_max)?;
+        let listeners = listen::open(&config, &plan.cpus, sockets)?;
         let addresses = listeners.addresses;
         let build::Built {
             lanes,
@@ -203,7 +203,7 @@ impl Server {
             .zip(doorbells)
             .enumerate();
         for (core, ((lane, listeners), doorbell)) in seats {
-            let readiness = build::readiness(&doorbell, &listeners)?;
+            let readiness = build::readiness(&doorbell, &listeners, plan.busy_poll_us)?;
             let engine = EngineParts {
                 id: u16::try_from(core).expect("limits: a core's number fits 16 bits"),
                 control: Arc::clone(&control),

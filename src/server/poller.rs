@@ -35,7 +35,7 @@ use std::time::Duration;
 
 use futures_io::AsyncRead;
 
-use super::clock::Moment;
+use super::clock::{self, Moment};
 use super::connection::ConnectionTask;
 use super::control::Mail;
 use super::engine::{Engine, Stage};
@@ -47,6 +47,7 @@ use crate::limits::{ROUND_PATIENCE_MS, SILENCE_MS};
 pub(super) async fn run(engine: Rc<Engine>) {
     let mut events = Events::new();
     let mut spin = Spin::default();
+    let linger = Duration::from_micros(engine.lane.borrow().core().settings.linger_us);
     loop {
         let polls = engine.poll_count();
         engine.yield_now().await;
@@ -77,6 +78,20 @@ pub(super) async fn run(engine: Rc<Engine>) {
         for event in events.iter() {
             engine.tell(event);
         }
+        if !linger.is_zero() && may_sleep && look == Look::Found {
+            wait_for_more(&engine, &mut events, linger);
+        }
+    }
+}
+
+/// Lets some time pass after the core was woken, and takes what arrived meanwhile, so that one wake serves
+/// all of it (`linger-us`). Nobody is served before that: a core with little to do adds as much to the
+/// latency of every request.
+fn wait_for_more(engine: &Engine, events: &mut Events, linger: Duration) {
+    clock::rest(linger);
+    engine.readiness.look(events, Duration::ZERO);
+    for event in events.iter() {
+        engine.tell(event);
     }
 }
 

@@ -43,14 +43,14 @@ impl fmt::Display for Refusal {
 }
 
 /// Fails with the line to print when no executor could be made; else the ring depth to use for
-/// `executor_count` of them.
-pub(crate) fn io_uring(executor_count: usize) -> Result<u32, Error> {
+/// `executor_count` of them, `depth_max` if there is room for it.
+pub(crate) fn io_uring(executor_count: usize, depth_max: u32) -> Result<u32, Error> {
     let memlock_bytes = raise_memlock();
     let refused = |refusal: Refusal| Error::Start(refusal.to_string());
     if memlock_bytes < MEMLOCK_BYTES_MIN {
         return Err(refused(memlock_refusal(memlock_bytes)));
     }
-    let depth = ring_depth(executor_count as u64, memlock_bytes);
+    let depth = ring_depth(executor_count as u64, memlock_bytes, depth_max);
     try_ring(depth).map_err(refused)?;
     Ok(depth)
 }
@@ -97,8 +97,8 @@ pub(crate) fn memlock_bytes_wanted(executor_count: u64) -> u64 {
 
 /// The deepest ring of which `executor_count` executors fit into half of the locked memory; the
 /// other half is for what else this user runs, since the allowance is the user's.
-pub(crate) fn ring_depth(executor_count: u64, memlock_bytes: u64) -> u32 {
-    let mut depth = RING_DEPTH_MAX;
+pub(crate) fn ring_depth(executor_count: u64, memlock_bytes: u64, depth_max: u32) -> u32 {
+    let mut depth = depth_max;
     while depth > RING_DEPTH_MIN {
         let ring_bytes = u64::from(depth) * RING_ENTRY_BYTES + RING_FIXED_BYTES;
         if executor_count * RINGS_PER_EXECUTOR * ring_bytes <= memlock_bytes / 2 {
@@ -106,7 +106,7 @@ pub(crate) fn ring_depth(executor_count: u64, memlock_bytes: u64) -> u32 {
         }
         depth /= 2;
     }
-    depth
+    depth.max(RING_DEPTH_MIN)
 }
 
 /// Why a ring could not be made. `disabled` is the text of the kernel's switch.
@@ -249,10 +249,14 @@ mod tests {
 
     #[test]
     fn rings_get_shallower_when_many_executors_share_little_memory() {
-        assert_eq!(ring_depth(2, 8 << 20), RING_DEPTH_MAX);
-        assert_eq!(ring_depth(2, libc::RLIM_INFINITY), RING_DEPTH_MAX);
-        assert!(ring_depth(8, 8 << 20) < RING_DEPTH_MAX);
-        assert_eq!(ring_depth(500, 1 << 20), RING_DEPTH_MIN);
+        assert_eq!(ring_depth(2, 8 << 20, RING_DEPTH_MAX), RING_DEPTH_MAX);
+        assert_eq!(
+            ring_depth(2, libc::RLIM_INFINITY, RING_DEPTH_MAX),
+            RING_DEPTH_MAX
+        );
+        assert!(ring_depth(8, 8 << 20, RING_DEPTH_MAX) < RING_DEPTH_MAX);
+        assert_eq!(ring_depth(500, 1 << 20, RING_DEPTH_MAX), RING_DEPTH_MIN);
+        assert_eq!(ring_depth(2, libc::RLIM_INFINITY, 256), 256);
     }
 
     #[test]

@@ -105,6 +105,34 @@ impl Readiness {
         Ok(Self { epoll })
     }
 
+    /// Has looks that would sleep poll the network cards of the watched sockets for `busy_poll_us` first.
+    /// A kernel before 6.9 cannot.
+    pub(super) fn poll_busily(&self, busy_poll_us: u32) -> io::Result<()> {
+        /// `struct epoll_params` of the kernel.
+        #[repr(C)]
+        struct Params {
+            busy_poll_us: u32,
+            /// Packets of one poll; 0 leaves it to the kernel.
+            busy_poll_budget: u16,
+            prefers_busy_poll: u8,
+            zero: u8,
+        }
+        /// `_IOW(0x8a, 1, struct epoll_params)`.
+        const SET_PARAMS: libc::Ioctl = 0x4008_8a01;
+        let params = Params {
+            busy_poll_us,
+            busy_poll_budget: 0,
+            prefers_busy_poll: 0,
+            zero: 0,
+        };
+        // SAFETY: the kernel reads the struct, whose size is part of the request.
+        let result = unsafe { libc::ioctl(self.epoll.as_raw_fd(), SET_PARAMS, &raw const params) };
+        if result < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(())
+    }
+
     /// Watches a socket for arrivals until it is closed. What is there already is one.
     pub(super) fn watch(&self, socket: BorrowedFd<'_>, watched: Watched) -> io::Result<()> {
         self.control(libc::EPOLL_CTL_ADD, socket, watched, Interest::Receive)

@@ -201,10 +201,70 @@ pub(crate) fn receive(socket: BorrowedFd<'_>, room: &mut [u8]) -> io::Result<usi
     usize::try_from(received).map_err(|_| io::Error::last_os_error())
 }
 
-/// What every TCP connection gets: no delay, and keepalive probes after `keepalive_s` idle
-/// seconds (three of them, a third of that apart, as Redis); 0 switches the probes off.
-pub(crate) fn tune_tcp(socket: &OwnedFd, keepalive_s: u32) -> io::Result<()> {
-    set_option(socket, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)?;
+/// Has the kernel poll the network card for `busy_poll_us` where it would wait for an interrupt, on behalf
+/// of every connection that this listener accepts.
+pub(crate) fn poll_busily(listener: &OwnedFd, busy_poll_us: u32) -> io::Result<()> {
+    let busy_poll_us = i32::try_from(busy_poll_us).unwrap_or(i32::MAX);
+    set_option(listener, libc::SOL_SOCKET, libc::SO_BUSY_POLL, busy_poll_us)
+}
+
+/// Sends each new connection of an address to the listener whose CPU its packets arrive on, by a filter
+/// that the kernel runs. `cpus` has the CPU of each listener, in the order in which they were made; what
+/// arrives on another CPU is spread over them by its number. Any one of the listeners will do.
+pub(crate) fn steer_by_cpu(listener: &OwnedFd, cpus: &[usize]) -> io::Result<()> {
+    let mut filter = steering_filter(cpus);
+    let program = libc::sock_fprog {
+        len: u16::try_from(filter.len()).map_err(io::Error::other)?,
+        filter: filter.as_mut_ptr(),
+    };
+    let len_bytes = size_of_address::<libc::sock_fprog>();
+    // SAFETY: the kernel reads `len_bytes` bytes of `program` and the instructions it names, all of which
+    // outlive the call.
+    let result = unsafe {
+        libc::setsockopt(
+            listener.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_REUSEPORT_CBPF,
+            (&raw const program).cast::<libc::c_void>(),
+            len_bytes,
+        )
+    };
+    check(result)
+}
+
+/// `A = cpu; if A == cpus[0] return 0; .. return A % cpus.len()`, in the instructions of the kernel's
+/// `filter.txt`.
+fn steering_filter(cpus: &[usize]) -> Vec<libc::sock_filter> {
+    /// Where the kernel keeps the number of the CPU for filters to load: SKF_AD_OFF + SKF_AD_CPU.
+    const CPU_OFFSET: u32 = (-0x1000_i32 + 36).cast_unsigned();
+    const LOAD: u32 = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
+    const JUMP_IF_EQUAL: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+    const RETURN: u32 = libc::BPF_RET | libc::BPF_K;
+    const REMAINDER: u32 = libc::BPF_ALU | libc::BPF_MOD | libc::BPF_K;
+    const RETURN_A: u32 = libc::BPF_RET | libc::BPF_A;
+    let instruction = |code: u32, jump_if_false: u8, k: u32| libc::sock_filter {
+        code: u16::try_from(code).expect("instructions have 16 bits"),
+        jt: 0,
+        jf: jump_if_false,
+        k,
+    };
+    let mut filter = vec![instruction(LOAD, 0, CPU_OFFSET)];
+    for (listener, &cpu) in (0..).zip(cpus) {
+        let cpu = u32::try_from(cpu).unwrap_or(u32::MAX);
+        filter.push(instruction(JUMP_IF_EQUAL, 1, cpu));
+        filter.push(instruction(RETURN, 0, listener));
+    }
+    let count = u32::try_from(cpus.len()).expect("limits: at most SHARD_COUNT_MAX");
+    filter.push(instruction(REMAINDER, 0, count));
+    filter.push(instruction(RETURN_A, 0, 0));
+    filter
+}
+
+/// What a TCP connection gets: no delay unless it is wanted, and keepalive probes after `keepalive_s`
+/// idle seconds (three of them, a third of that apart, as Redis); 0 switches the probes off.
+pub(crate) fn tune_tcp(socket: &OwnedFd, is_prompt: bool, keepalive_s: u32) -> io::Result<()> {
+    let nodelay = i32::from(is_prompt);
+    set_option(socket, libc::IPPROTO_TCP, libc::TCP_NODELAY, nodelay)?;
     if keepalive_s == 0 {
         return Ok(());
     }
@@ -398,7 +458,85 @@ mod tests {
         let socket = accept(&listener).unwrap();
         assert_eq!(local_address(&socket), Some(address));
         assert_eq!(peer_address(&socket), Some(client.local_addr().unwrap()));
-        tune_tcp(&socket, 300).unwrap();
+        tune_tcp(&socket, true, 300).unwrap();
+        tune_tcp(&socket, false, 0).unwrap();
+    }
+
+    #[test]
+    fn connections_go_to_the_listener_of_the_cpu_that_they_arrive_on() {
+        let first = listen_tcp(ANY, 64, Sharing::First).unwrap();
+        let address = local_address(&first).unwrap();
+        let second = listen_tcp(address, 64, Sharing::Sibling).unwrap();
+        // Over loopback a packet arrives on the CPU of who sends it.
+        let here = core_affinity::get_core_ids().unwrap()[0].id;
+        let elsewhere = here + 1;
+        for (order, is_first) in [([here, elsewhere], true), ([elsewhere, here], false)] {
+            steer_by_cpu(&first, &order).unwrap();
+            let clients = std::thread::spawn(move || {
+                assert!(core_affinity::set_for_current(core_affinity::CoreId {
+                    id: here
+                }));
+                let connect = |_| std::net::TcpStream::connect(address).unwrap();
+                (0..16).map(connect).collect::<Vec<_>>()
+            });
+            let clients = clients.join().unwrap();
+            let count = |listener| {
+                let accepted = std::iter::repeat_with(|| accept(listener));
+                accepted.take_while(Result::is_ok).count()
+            };
+            let counts = (count(&first), count(&second));
+            let expected = if is_first {
+                (clients.len(), 0)
+            } else {
+                (0, clients.len())
+            };
+            assert_eq!(
+                counts, expected,
+                "listeners of CPUs {order:?}, packets on {here}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_filter_returns_the_listener_of_a_cpu_and_spreads_the_others() {
+        let filter = steering_filter(&[2, 5]);
+        let codes: Vec<_> = filter.iter().map(|one| (one.code, one.jf, one.k)).collect();
+        assert_eq!(
+            codes,
+            [
+                (0x20, 0, 0xffff_f024),
+                (0x15, 1, 2),
+                (0x06, 0, 0),
+                (0x15, 1, 5),
+                (0x06, 0, 1),
+                (0x94, 0, 2),
+                (0x16, 0, 0),
+            ]
+        );
+        assert!(steering_filter(&vec![0; crate::limits::SHARD_COUNT_MAX]).len() <= 4096);
+    }
+
+    #[test]
+    fn connections_inherit_how_long_their_listener_polls() {
+        let listener = listen_tcp(ANY, 16, Sharing::First).unwrap();
+        if let Err(refusal) = poll_busily(&listener, 50) {
+            assert_eq!(refusal.raw_os_error(), Some(libc::EPERM));
+            return; // only the administrator may
+        }
+        let _client = std::net::TcpStream::connect(local_address(&listener).unwrap()).unwrap();
+        let accepted = accept(&listener).unwrap();
+        let (mut value, mut len_bytes) = (0_i32, size_of_address::<i32>());
+        // SAFETY: the kernel writes at most `len_bytes` bytes to `value`.
+        let result = unsafe {
+            libc::getsockopt(
+                accepted.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_BUSY_POLL,
+                (&raw mut value).cast::<libc::c_void>(),
+                &raw mut len_bytes,
+            )
+        };
+        assert_eq!((result, value), (0, 50));
     }
 
     #[test]

@@ -67,7 +67,7 @@ pub(super) fn memlock(host: &Host) -> Result<Finding, Unknown> {
         "ulimit -l {wanted_kib}\n\
          systemctl edit coremap.service   # [Service] LimitMEMLOCK={wanted_kib}K"
     );
-    let depth = probe::ring_depth(shard_count, limit_bytes);
+    let depth = probe::ring_depth(shard_count, limit_bytes, RING_DEPTH_MAX);
     let value = match limit_bytes {
         u64::MAX => "unlimited".to_owned(),
         bytes => format!("{} KiB", bytes / KIB as u64),

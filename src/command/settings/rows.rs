@@ -1,8 +1,9 @@
 //! The rows of the table of settings, by name.
 //!
-//! Not here: what a row means (`settings`) and what values are (`value`).
+//! Not here: what a row means (`settings`), what values are (`value`), and the rows of the knobs that
+//! experiments turn (`expert`).
 
-use super::{Field, Group, Lens, Setting};
+use super::{Field, Group, Lens, Setting, expert};
 use crate::limits;
 
 /// The two ways to a field of [`Settings`].
@@ -14,9 +15,10 @@ macro_rules! lens {
         }
     };
 }
+pub(super) use lens;
 
 /// A setting that only the command line and the file can change.
-const fn setting(
+pub(super) const fn setting(
     name: &'static str,
     group: Group,
     placeholder: &'static str,
@@ -84,6 +86,7 @@ pub const SETTINGS: &[Setting] = &[
         "for files of Redis: yes asks for dir, which alone decides",
     )
     .live(),
+    expert::BATCH_COMMANDS,
     setting(
         "bind",
         Group::Basic,
@@ -92,6 +95,7 @@ pub const SETTINGS: &[Setting] = &[
         Field::Addresses(lens!(bind)),
         "addresses to listen on; * is every IPv4 address, a - in front makes one optional",
     ),
+    expert::BUSY_POLL_US,
     setting(
         "client-query-buffer-limit",
         Group::Network,
@@ -134,15 +138,7 @@ pub const SETTINGS: &[Setting] = &[
         "directory that keeps the data; a server that starts there has it again",
     )
     .meaning("none: in memory only"),
-    setting(
-        "direct-reads",
-        Group::Expert,
-        "yes|no",
-        "yes",
-        Field::Bool(lens!(direct_reads)),
-        "read keys of other cores from their tables instead of asking them",
-    )
-    .live(),
+    expert::DIRECT_READS,
     setting(
         "enable-debug-command",
         Group::Monitoring,
@@ -154,18 +150,8 @@ pub const SETTINGS: &[Setting] = &[
         },
         "who may send DEBUG: nobody, everybody, or clients of this host",
     ),
-    setting(
-        "guard-timer-us",
-        Group::Expert,
-        "MICROSECONDS",
-        "2000",
-        Field::Number {
-            lens: lens!(guard_timer_us),
-            min: 0,
-            max: 1_000_000,
-        },
-        "while there is work, look this often whether an executor sleeps on it; 0 never",
-    ),
+    expert::GUARD_TIMER_US,
+    expert::HUGE_PAGES,
     setting(
         "latency-monitor-threshold",
         Group::Monitoring,
@@ -197,6 +183,8 @@ pub const SETTINGS: &[Setting] = &[
         "percentiles of them that INFO latencystats shows",
     )
     .live(),
+    expert::LINGER_US,
+    expert::LOCK_MEMORY,
     setting(
         "log-slack",
         Group::Resources,
@@ -277,20 +265,9 @@ pub const SETTINGS: &[Setting] = &[
         },
         "TCP port; 0 lets the system choose one",
     ),
-    // Long, because the timer itself can make an executor sleep on its work (ARCHITECTURE.md, "The
-    // guard").
-    setting(
-        "preempt-timer-us",
-        Group::Expert,
-        "MICROSECONDS",
-        "100000",
-        Field::Number {
-            lens: lens!(preempt_timer_us),
-            min: 50,
-            max: 1_000_000,
-        },
-        "longest time between an executor's looks at its rings; shorter is not faster",
-    ),
+    expert::PREEMPT_TIMER_US,
+    expert::PREFAULT,
+    expert::PREFETCH_WINDOW,
     setting(
         "protected-mode",
         Group::Network,
@@ -314,6 +291,7 @@ pub const SETTINGS: &[Setting] = &[
         "longest argument of a command",
     )
     .live(),
+    expert::READ_BUFFER,
     setting(
         "requirepass",
         Group::Basic,
@@ -324,6 +302,7 @@ pub const SETTINGS: &[Setting] = &[
     )
     .meaning("none")
     .live(),
+    expert::RING_DEPTH,
     setting(
         "salvage",
         Group::Durability,
@@ -377,19 +356,8 @@ pub const SETTINGS: &[Setting] = &[
         "entries that SLOWLOG keeps",
     )
     .live(),
-    setting(
-        "spin-us",
-        Group::Expert,
-        "MICROSECONDS",
-        "20",
-        Field::Number {
-            lens: lens!(spin_us),
-            min: 0,
-            max: limits::SPIN_US_MAX,
-        },
-        "look on for so long without work before a core sleeps, where that pays; 0 never",
-    )
-    .live(),
+    expert::SPIN_US,
+    expert::STEERING,
     setting(
         "tcp-backlog",
         Group::Network,
@@ -415,6 +383,7 @@ pub const SETTINGS: &[Setting] = &[
         "ask after so long a silence whether the peer lives; 0 never",
     )
     .live(),
+    expert::TCP_NODELAY,
     setting(
         "timeout",
         Group::Network,
