@@ -42,6 +42,45 @@ pub const EXACT_BELOW_US: u64 = 1_000;
 /// Samples that LATENCY keeps of an event, as Redis.
 pub const LATENCY_SAMPLE_COUNT_MAX: usize = 160;
 
+// ── metrics and the live page ───────────────────────────────────────────────────────────────────
+
+/// Keys that a core counts at a time to find those used most.
+pub const HOT_KEY_COUNT_MAX: usize = 64;
+/// Bytes of each that are kept: longer keys that begin alike count as one.
+pub const HOT_KEY_LEN_BYTES_MAX: usize = 128;
+/// Commands that a core looks at in a second, about, for its hot keys.
+pub const HOT_KEY_SAMPLES_PER_SECOND: u64 = 500;
+/// Seconds after which a core stops to do so unless somebody has asked again.
+pub const HOT_KEY_PATIENCE_S: u32 = 10;
+/// Commands from the start of a pipeline among which the one to look at is chosen.
+pub const HOT_KEY_CHOICE_COUNT_MAX: u64 = 64;
+/// Slow commands of each core that the live page is told.
+pub const PAGE_SLOW_COUNT: usize = 32;
+/// Hot keys that it is told.
+pub const PAGE_HOT_KEY_COUNT: usize = 10;
+/// Threads for each address of the metrics port, and so requests served at a time. More wait in the
+/// kernel's queue.
+pub const METRICS_THREAD_COUNT: usize = 2;
+/// Connections that wait there at most; the kernel refuses more.
+pub const METRICS_BACKLOG: u32 = 16;
+/// Bytes of a request's head. Beyond: `431 Request Header Fields Too Large`.
+pub const METRICS_REQUEST_LEN_BYTES_MAX: usize = 8 * KIB;
+/// Header lines of a request. Beyond: the same.
+pub const METRICS_HEADER_COUNT_MAX: usize = 64;
+/// Milliseconds that a request may take to arrive, and then that its client may take to read.
+pub const METRICS_PATIENCE_MS: u64 = 2_000;
+/// Milliseconds between looks at whether the server stops.
+pub const METRICS_POLL_MS: u64 = 100;
+/// Milliseconds that cores have to hand in their numbers; who has not by then is told of as such.
+pub const METRICS_ANSWER_MS: u64 = 1_000;
+/// Milliseconds for which the same answer is given again: however many ask, cores are asked so often.
+pub const METRICS_FRESH_MS: u64 = 100;
+
+/// Lines of one kind that the log takes in so many seconds, of those that can come again and again.
+pub const LOG_BURST_COUNT: u64 = 10;
+/// The seconds.
+pub const LOG_WINDOW_S: u64 = 10;
+
 // ── commands ────────────────────────────────────────────────────────────────────────────────────
 
 /// Values that one BITOP, PFCOUNT or PFMERGE combines. Beyond: `-ERR too many source keys`.

@@ -1,4 +1,4 @@
-//! What each core counts, in one list: name, unit, how cores merge, what it means.
+//! What each core counts, in one list: name, how it moves, unit, how cores merge, what it means.
 //!
 //! A counter is a plain number that its core adds to; nothing is shared and nothing is atomic. To
 //! read them all, each core hands over its numbers as little-endian words ([`CoreStats::write`])
@@ -17,6 +17,19 @@ pub enum Unit {
     Permille,
 }
 
+/// How a number moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It counts up, until the counts begin anew.
+    Counter,
+    /// The most there has been since the counts began.
+    Peak,
+    /// It describes this moment.
+    Gauge,
+    /// What a counter gained within the last second sampled.
+    Rate,
+}
+
 /// How the cores' numbers become one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Across {
@@ -31,6 +44,8 @@ pub enum Across {
 pub struct Metric {
     /// Name, as in [`CoreStats`].
     pub name: &'static str,
+    /// How it moves.
+    pub kind: Kind,
     /// What it counts in.
     pub unit: Unit,
     /// How cores merge.
@@ -40,7 +55,7 @@ pub struct Metric {
 }
 
 macro_rules! metrics {
-    ($($name:ident: $unit:ident, $across:ident, $description:literal;)*) => {
+    ($($name:ident: $kind:ident, $unit:ident, $across:ident, $description:literal;)*) => {
         /// The numbers of one core, or the merged numbers of several.
         #[derive(Clone, Debug, Default, PartialEq, Eq)]
         pub struct CoreStats {
@@ -50,6 +65,7 @@ macro_rules! metrics {
         /// Every metric, in the order of [`CoreStats::words`].
         pub const METRICS: &[Metric] = &[$(Metric {
             name: stringify!($name),
+            kind: Kind::$kind,
             unit: Unit::$unit,
             across: Across::$across,
             description: $description,
@@ -70,36 +86,36 @@ macro_rules! metrics {
 }
 
 metrics! {
-    connections_received: Count, Sum, "Connections accepted.";
-    connections_rejected: Count, Sum, "Connections refused because of `maxclients`.";
-    commands_processed: Count, Sum, "Commands run.";
-    command_errors: Count, Sum, "Error replies.";
-    protocol_errors: Count, Sum, "Connections closed because of bytes that are no request.";
-    query_buffer_disconnections: Count, Sum, "Connections closed at `client-query-buffer-limit`.";
-    idle_disconnections: Count, Sum, "Connections closed by `timeout`.";
-    evicted_clients: Count, Sum, "Connections closed because of `maxmemory-clients`.";
-    input_bytes: Bytes, Sum, "Bytes received.";
-    output_bytes: Bytes, Sum, "Bytes sent.";
-    receives: Count, Sum, "Times bytes were received.";
-    sends: Count, Sum, "Times bytes were sent.";
-    keyspace_hits: Count, Sum, "Lookups for reading that found a key.";
-    keyspace_misses: Count, Sum, "Lookups for reading that found none.";
-    turns: Count, Sum, "Turns: one connection's parse, run and reply.";
-    turn_longest_us: Microseconds, Max, "The longest turn.";
-    busy_us: Microseconds, Sum, "Time spent in turns, batches and background steps.";
-    sleeps: Count, Sum, "Times the core had nothing to do.";
-    batches_sent: Count, Sum, "Batches of commands sent to other cores.";
-    batches_served: Count, Sum, "Batches of other cores served.";
-    commands_forwarded: Count, Sum, "Commands run on another core than their connection's.";
-    commands_read_directly: Count, Sum, "Commands answered from another core's table.";
-    holds: Count, Sum, "Times a shard was held for a command over several, or for a transaction.";
-    doorbells: Count, Sum, "Sleeping cores woken.";
-    input_buffers_bytes: Bytes, Sum, "Memory of input buffers, now.";
-    output_buffers_bytes: Bytes, Sum, "Memory of output buffers, now.";
-    commands_per_second: Count, Sum, "Commands run within the last second sampled.";
-    input_bytes_per_second: Bytes, Sum, "Bytes received within the last second sampled.";
-    output_bytes_per_second: Bytes, Sum, "Bytes sent within the last second sampled.";
-    load_permille: Permille, Max, "Share of the last second sampled that the core was busy.";
+    connections_received: Counter, Count, Sum, "Connections accepted.";
+    connections_rejected: Counter, Count, Sum, "Connections refused because of `maxclients`.";
+    commands_processed: Counter, Count, Sum, "Commands run.";
+    command_errors: Counter, Count, Sum, "Error replies.";
+    protocol_errors: Counter, Count, Sum, "Connections closed because of bytes that are no request.";
+    query_buffer_disconnections: Counter, Count, Sum, "Connections closed at `client-query-buffer-limit`.";
+    idle_disconnections: Counter, Count, Sum, "Connections closed by `timeout`.";
+    evicted_clients: Counter, Count, Sum, "Connections closed because of `maxmemory-clients`.";
+    input_bytes: Counter, Bytes, Sum, "Bytes received.";
+    output_bytes: Counter, Bytes, Sum, "Bytes sent.";
+    receives: Counter, Count, Sum, "Times bytes were received.";
+    sends: Counter, Count, Sum, "Times bytes were sent.";
+    keyspace_hits: Counter, Count, Sum, "Lookups for reading that found a key.";
+    keyspace_misses: Counter, Count, Sum, "Lookups for reading that found none.";
+    turns: Counter, Count, Sum, "Turns: one connection's parse, run and reply.";
+    turn_longest_us: Peak, Microseconds, Max, "The longest turn.";
+    busy_us: Counter, Microseconds, Sum, "Time spent in turns, batches and background steps.";
+    sleeps: Counter, Count, Sum, "Times the core had nothing to do.";
+    batches_sent: Counter, Count, Sum, "Batches of commands sent to other cores.";
+    batches_served: Counter, Count, Sum, "Batches of other cores served.";
+    commands_forwarded: Counter, Count, Sum, "Commands run on another core than their connection's.";
+    commands_read_directly: Counter, Count, Sum, "Commands answered from another core's table.";
+    holds: Counter, Count, Sum, "Times a shard was held for a command over several, or for a transaction.";
+    doorbells: Counter, Count, Sum, "Sleeping cores woken.";
+    input_buffers_bytes: Gauge, Bytes, Sum, "Memory of input buffers, now.";
+    output_buffers_bytes: Gauge, Bytes, Sum, "Memory of output buffers, now.";
+    commands_per_second: Rate, Count, Sum, "Commands run within the last second sampled.";
+    input_bytes_per_second: Rate, Bytes, Sum, "Bytes received within the last second sampled.";
+    output_bytes_per_second: Rate, Bytes, Sum, "Bytes sent within the last second sampled.";
+    load_permille: Rate, Permille, Max, "Share of the last second sampled that the core was busy.";
 }
 
 impl CoreStats {
@@ -135,15 +151,13 @@ impl CoreStats {
 
     /// Begins the counts anew; what describes this moment stays.
     pub fn reset(&mut self) {
-        *self = Self {
-            input_buffers_bytes: self.input_buffers_bytes,
-            output_buffers_bytes: self.output_buffers_bytes,
-            commands_per_second: self.commands_per_second,
-            input_bytes_per_second: self.input_bytes_per_second,
-            output_bytes_per_second: self.output_bytes_per_second,
-            load_permille: self.load_permille,
-            ..Self::default()
-        };
+        let mut words = self.words();
+        for (word, metric) in words.iter_mut().zip(METRICS) {
+            if matches!(metric.kind, Kind::Counter | Kind::Peak) {
+                *word = 0;
+            }
+        }
+        *self = Self::from_words(words);
     }
 }
 
@@ -212,6 +226,24 @@ mod tests {
         };
         all.merge(&other);
         assert_eq!((all.commands_processed, all.turn_longest_us), (10, 9));
+    }
+
+    #[test]
+    fn a_new_beginning_keeps_what_describes_this_moment() {
+        let mut stats = CoreStats {
+            commands_processed: 7,
+            turn_longest_us: 9,
+            input_buffers_bytes: 11,
+            load_permille: 13,
+            ..Default::default()
+        };
+        stats.reset();
+        let left = CoreStats {
+            input_buffers_bytes: 11,
+            load_permille: 13,
+            ..Default::default()
+        };
+        assert_eq!(stats, left);
     }
 
     #[test]

@@ -111,12 +111,25 @@ pub fn wake_without_preempting() {
 /// another process can compare.
 #[must_use]
 pub fn monotonic_us() -> u64 {
-    // SAFETY: a `timespec` is two integers, for which all-zero bytes are a value.
-    let mut now: libc::timespec = unsafe { std::mem::zeroed() };
-    // SAFETY: the struct is ours and whole. Every Linux has this clock.
-    let _ = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
-    let [seconds, nanoseconds] = [now.tv_sec, now.tv_nsec].map(i64::cast_unsigned);
-    seconds * 1_000_000 + nanoseconds / 1_000
+    clock_ns(libc::CLOCK_MONOTONIC) / 1_000
+}
+
+/// CPU time of the calling thread, in nanoseconds; 0 where the kernel keeps none.
+#[must_use]
+pub fn thread_cpu_ns() -> u64 {
+    clock_ns(libc::CLOCK_THREAD_CPUTIME_ID)
+}
+
+/// What a clock of the kernel shows, in nanoseconds; 0 where it has no such clock.
+fn clock_ns(clock: libc::clockid_t) -> u64 {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the call fills the struct it is given.
+    let result = unsafe { libc::clock_gettime(clock, &raw mut time) };
+    let ns = time.tv_sec * 1_000_000_000 + time.tv_nsec;
+    u64::try_from(ns).ok().filter(|_| result == 0).unwrap_or(0)
 }
 
 /// Ends the process without a word when it writes to a pipe that nobody reads, as in `... | head`, like

@@ -100,7 +100,7 @@ const UNSAFE_FENCE: &[&str] = &[
 /// Code lines of one file, its tests not counted: one sitting.
 const CODE_LINE_COUNT_MAX: usize = 500;
 /// Direct dependencies of the server.
-const DEPENDENCY_COUNT_MAX: usize = 11;
+const DEPENDENCY_COUNT_MAX: usize = 12;
 /// File names that say nothing about what is inside.
 const NAMES_THAT_SAY_NOTHING: &[&str] = &["utils", "util", "helpers", "common", "types", "misc"];
 /// Words that mean the work is not finished.

@@ -16,6 +16,7 @@ use crate::region::Hold;
 use crate::resp::Protocol;
 use crate::shard::{Eviction, Probe, Shard};
 
+use super::hot_keys::HotKeys;
 use super::latency::{Delay, Delays};
 use super::persistence::{Loading, Saving};
 use super::settings::Settings;
@@ -112,6 +113,8 @@ pub struct Core {
     pub slow_log: SlowLog,
     /// What else took long.
     pub latency: Delays,
+    /// Keys that are used most, while somebody looks.
+    pub hot_keys: HotKeys,
     /// What takes so long is to be looked at: the lower of the thresholds.
     slow_ns: u64,
     /// Time spent that makes no whole microsecond yet.
@@ -179,6 +182,7 @@ impl Core {
             tally: Tally::default(),
             slow_log: SlowLog::default(),
             latency: Delays::default(),
+            hot_keys: HotKeys::default(),
             slow_ns: u64::MAX,
             busy_rest_ns: 0,
             expired_count_at_reset: 0,

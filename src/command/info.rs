@@ -5,10 +5,12 @@
 
 use crate::metrics::CoreStats;
 use crate::resp::{Args, Reply};
-use crate::shard::Stats;
+use crate::shard::{Shard, Stats};
 
 use super::tally::Tally;
-use super::{Context, Flags, Merge, Now, Part, Row, Run, Scope, Session, SessionContext, Status};
+use super::{
+    Context, Core, Flags, Merge, Now, Part, Row, Run, Scope, Session, SessionContext, Status,
+};
 
 mod sections;
 
@@ -26,30 +28,35 @@ pub(super) const ROWS: &[Row] = &[Row {
 
 /// The numbers of one core, as they travel; or of all, added up.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Figures {
-    pub(super) stats: CoreStats,
-    pub(super) shard: Stats,
-    connection_count: u64,
+pub struct Figures {
+    /// What the core counted.
+    pub stats: CoreStats,
+    /// What its shard counted.
+    pub shard: Stats,
+    /// Connections that live there.
+    pub connection_count: u64,
     /// Since when a key has been due that nobody has removed yet, in milliseconds.
-    expiry_lag_ms: u64,
+    pub expiry_lag_ms: u64,
     /// What keys that expire have left, on average.
-    ttl_ms: u64,
+    pub ttl_ms: u64,
     /// Connections that wait for a time or for the disk.
-    blocked_count: u64,
-    /// The most that one connection's input and output hold.
-    input_max_bytes: u64,
-    output_max_bytes: u64,
-    tally: Tally,
+    pub blocked_count: u64,
+    /// The most that one connection's input holds.
+    pub input_max_bytes: u64,
+    /// The most that one connection's output holds.
+    pub output_max_bytes: u64,
+    /// What each command cost.
+    pub tally: Tally,
 }
 
 impl Figures {
-    fn of(context: &mut Context<'_>) -> Self {
-        let core = &mut *context.core;
-        let mut shard = context.shard.stats();
+    /// Of one core, now.
+    pub fn of(core: &mut Core, of_core: &Shard, now: Now) -> Self {
+        let mut shard = of_core.stats();
         shard.expired_count -= core.expired_count_at_reset;
         shard.evicted_count -= core.evicted_count_at_reset;
-        let now_ms = context.now.ms();
-        let due_ms = context.shard.next_expiry_ms().unwrap_or(now_ms);
+        let now_ms = now.ms();
+        let due_ms = of_core.next_expiry_ms().unwrap_or(now_ms);
         let sessions = || core.clients.iter().map(|(_, session)| session);
         let most = |held: fn(&Session) -> usize| sessions().map(held).max().unwrap_or(0) as u64;
         Self {
@@ -57,7 +64,7 @@ impl Figures {
             shard,
             connection_count: core.clients.len() as u64,
             expiry_lag_ms: now_ms.saturating_sub(due_ms),
-            ttl_ms: context.shard.average_ttl_ms(core.random.next_u64(), now_ms),
+            ttl_ms: of_core.average_ttl_ms(core.random.next_u64(), now_ms),
             blocked_count: sessions().filter(|session| session.is_waiting()).count() as u64,
             input_max_bytes: most(|session| session.input_len_bytes + session.input_free_bytes),
             output_max_bytes: most(|session| session.output_capacity_bytes),
@@ -114,7 +121,8 @@ impl Figures {
         })
     }
 
-    fn merge(&mut self, other: &Self) {
+    /// Adds another core's.
+    pub fn merge(&mut self, other: &Self) {
         let [own, others] = [self, other].map(|figures: &Self| {
             let count = u128::from(figures.shard.volatile_key_count);
             (count, count * u128::from(figures.ttl_ms))
@@ -145,7 +153,7 @@ fn read_words<const COUNT: usize>(bytes: &[u8]) -> Option<([u64; COUNT], &[u8])>
 
 pub(super) fn part(context: &mut Context<'_>, _: Args<'_>, reply: &mut Reply<'_>) -> Status {
     let mut bytes = Vec::new();
-    Figures::of(context).write(&mut bytes);
+    Figures::of(context.core, context.shard, context.now).write(&mut bytes);
     reply.raw(&bytes);
     Status::Done
 }

@@ -42,6 +42,7 @@ mod glob;
 #[cfg(test)]
 mod harness;
 mod held;
+mod hot_keys;
 mod hyperloglog;
 
 mod info;
@@ -54,6 +55,7 @@ mod number;
 mod persistence;
 pub mod plan;
 mod refusal;
+mod report;
 pub mod room;
 mod scan;
 mod server;
@@ -75,12 +77,15 @@ pub use context::{
 };
 pub use direct::{Direct, DirectRun};
 pub use gather::{Gathering, TOO_MANY_VALUES};
+pub use hot_keys::HotKeys;
+pub use info::Figures;
 pub use latency::Delay;
 pub use persistence::{LOADING, Loading, Saving, Wait};
 pub use refusal::no_room;
+pub use report::{Report, Watched};
 pub use scan::shard_of_cursor;
 pub use settings::Settings;
-pub use slowlog::Excerpt;
+pub use slowlog::{Excerpt, SlowCommand};
 pub use table::{lookup, rows};
 pub use transaction::{Queue, Watching};
 

@@ -147,6 +147,8 @@ pub struct Saving {
     saved_at_ms: AtomicU64,
     last_us: AtomicU64,
     longest_us: AtomicU64,
+    round_count: AtomicU64,
+    rounds_total_us: AtomicU64,
     /// How often a connection began to wait for a round.
     awaited_count: AtomicU64,
     /// The count at which a round is worth running.
@@ -197,6 +199,14 @@ impl Saving {
         self.saved_at_ms.store(now_ms, Ordering::Relaxed);
         self.last_us.store(took_us, Ordering::Relaxed);
         self.longest_us.fetch_max(took_us, Ordering::Relaxed);
+        self.round_count.fetch_add(1, Ordering::Relaxed);
+        self.rounds_total_us.fetch_add(took_us, Ordering::Relaxed);
+    }
+
+    /// How many rounds this process has done, and the microseconds they took together.
+    pub fn rounds(&self) -> (u64, u64) {
+        let load = |word: &AtomicU64| word.load(Ordering::Relaxed);
+        (load(&self.round_count), load(&self.rounds_total_us))
     }
 }
 

@@ -60,8 +60,14 @@ pub struct Settings {
     pub linger_us: u64,
     /// `lock-memory`
     pub lock_memory: bool,
+    /// `log-format`
+    pub log_format: String,
     /// `log-slack`
     pub log_slack_percent: u64,
+    /// `logfile`; empty: stderr
+    pub logfile: String,
+    /// `loglevel`
+    pub loglevel: String,
     /// `maxclients`
     pub maxclients: u64,
     /// `maxmemory`; once the server runs, what 0 means on this host
@@ -70,6 +76,12 @@ pub struct Settings {
     pub maxmemory_clients_bytes: u64,
     /// `maxmemory-policy`
     pub maxmemory_policy: String,
+    /// `metrics-bind`
+    pub metrics_bind: Vec<String>,
+    /// `metrics-page`
+    pub metrics_page: String,
+    /// `metrics-port`; 0: none
+    pub metrics_port: u64,
     /// `port`; once the server runs, the one it listens on
     pub port: u64,
     /// `preempt-timer-us`
@@ -264,11 +276,17 @@ impl Default for Settings {
             latency_tracking_info_percentiles: String::new(),
             linger_us: 0,
             lock_memory: false,
+            log_format: String::new(),
             log_slack_percent: 0,
+            logfile: String::new(),
+            loglevel: String::new(),
             maxclients: 0,
             maxmemory_bytes: 0,
             maxmemory_clients_bytes: 0,
             maxmemory_policy: String::new(),
+            metrics_bind: Vec::new(),
+            metrics_page: String::new(),
+            metrics_port: 0,
             port: 0,
             preempt_timer_us: 0,
             prefault: false,

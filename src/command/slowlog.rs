@@ -65,19 +65,24 @@ const EVERYWHERE: Row = Row {
 /// The slow commands of one core, oldest first.
 #[derive(Debug, Default)]
 pub struct SlowLog {
-    entries: VecDeque<Entry>,
+    entries: VecDeque<SlowCommand>,
 }
 
 /// A slow command.
-#[derive(Debug)]
-struct Entry {
-    id: u64,
+#[derive(Clone, Debug)]
+pub struct SlowCommand {
+    /// Its number among all of the process.
+    pub id: u64,
     /// When it was done, in seconds since 1970.
-    at_s: u64,
-    us: u64,
-    arguments: Vec<Vec<u8>>,
-    address: String,
-    name: Vec<u8>,
+    pub at_s: u64,
+    /// How long it took, in microseconds.
+    pub us: u64,
+    /// What is kept of its arguments.
+    pub arguments: Vec<Vec<u8>>,
+    /// Of the client.
+    pub address: String,
+    /// Of the client.
+    pub name: Vec<u8>,
 }
 
 /// What an entry says of a command.
@@ -148,7 +153,7 @@ fn shorten(argument: &[u8]) -> Vec<u8> {
 impl SlowLog {
     /// Notes a command of `session` that took `us`.
     pub fn push(&mut self, id: u64, at_s: u64, us: u64, excerpt: Excerpt, session: &Session) {
-        self.entries.push_back(Entry {
+        self.entries.push_back(SlowCommand {
             id,
             at_s,
             us,
@@ -156,6 +161,12 @@ impl SlowLog {
             address: session.address.clone(),
             name: session.name.clone(),
         });
+    }
+
+    /// The last `count_max` entries, oldest first.
+    pub fn newest(&self, count_max: usize) -> impl Iterator<Item = &SlowCommand> {
+        let rest = self.entries.len().saturating_sub(count_max);
+        self.entries.range(rest..)
     }
 
     /// Forgets the oldest until at most `count_max` are left.
@@ -169,7 +180,7 @@ impl SlowLog {
     }
 }
 
-impl Entry {
+impl SlowCommand {
     fn write(&self, reply: &mut Reply<'_>) {
         reply.array(6);
         reply.count(self.id);

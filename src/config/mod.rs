@@ -129,15 +129,25 @@ impl Config {
     /// Every address to listen on.
     #[must_use]
     pub fn bind_addresses(&self) -> Vec<BindAddress> {
-        let address = |text: &String| {
-            let host = text.strip_prefix('-');
-            BindAddress {
-                host: host.unwrap_or(text).to_owned(),
-                is_optional: host.is_some(),
-            }
-        };
-        self.settings.bind.iter().map(address).collect()
+        addresses(&self.settings.bind)
     }
+
+    /// Every address of the metrics port.
+    #[must_use]
+    pub fn metrics_bind_addresses(&self) -> Vec<BindAddress> {
+        addresses(&self.settings.metrics_bind)
+    }
+}
+
+fn addresses(texts: &[String]) -> Vec<BindAddress> {
+    let address = |text: &String| {
+        let host = text.strip_prefix('-');
+        BindAddress {
+            host: host.unwrap_or(text).to_owned(),
+            is_optional: host.is_some(),
+        }
+    };
+    texts.iter().map(address).collect()
 }
 
 /// The settings as a configuration file that gives the same configuration.

@@ -140,8 +140,6 @@ const KNOWN: &[&str] = &[
     "lfu-decay-time",
     "lfu-log-factor",
     "locale-collate",
-    "logfile",
-    "loglevel",
     "masterauth",
     "masteruser",
     "maxmemory-eviction-tenacity",

@@ -127,6 +127,11 @@ impl Input {
         }
     }
 
+    /// All that was executed and is still here; it begins with a command.
+    pub(super) fn all_executed(&self) -> &[u8] {
+        self.executed(self.start)
+    }
+
     /// Offset in the buffer of the first byte that was not parsed.
     pub(super) fn parsed(&self) -> usize {
         self.parsed

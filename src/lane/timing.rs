@@ -9,7 +9,9 @@ use super::Lane;
 use super::connection::{Connection, Progress};
 use super::parts::Parts;
 use crate::command::tally::Spent;
-use crate::command::{ClientIndex, Delay, Excerpt, Flags, Now, Row};
+use crate::command::{ClientIndex, Delay, Excerpt, Flags, Now, Row, lookup};
+use crate::limits::HOT_KEY_CHOICE_COUNT_MAX;
+use crate::resp::{Args, Span};
 
 /// A command that was not done at the end of a turn.
 pub(super) struct Open {
@@ -115,6 +117,9 @@ impl Lane {
         if let Some(open) = &mut connection.timing.open {
             open.take_excerpt(connection.progress.as_ref(), parts, end_us);
         }
+        if count > 0 && parts.core.hot_keys.is_due() {
+            note_key(parts, connection, count);
+        }
     }
 }
 
@@ -146,31 +151,58 @@ fn note_slow(parts: &mut Parts, connection: &Connection, now: Now, ns: u64, coun
     };
     let last = connection.input.executed(connection.timing.last_len_bytes);
     let excerpt = || {
-        let arguments = arguments_of(last).unwrap_or_default();
-        let excerpt = if arguments.is_empty() {
+        let (spans, _) = spans_of(last).unwrap_or_default();
+        let excerpt = if spans.is_empty() {
             Excerpt::of_name(row)
         } else {
-            Excerpt::of(row, arguments.into_iter())
+            Excerpt::of(row, Args::new(last, &spans).iter())
         };
         excerpt.of_several(count)
     };
     parts.core.note_slow(row, client, now, ns, excerpt);
 }
 
-/// The arguments of a whole command that was parsed before.
-fn arguments_of(command: &[u8]) -> Option<Vec<&[u8]>> {
-    if command.first() != Some(&b'*') {
-        let words = command.split(u8::is_ascii_whitespace);
-        return Some(words.filter(|word| !word.is_empty()).collect());
+/// Looks at one of the `count` commands of a turn, for its key: the last of a pipeline would always be
+/// the same one of a client's script.
+#[cold]
+fn note_key(parts: &mut Parts, connection: &Connection, count: u64) {
+    let chosen = parts.core.random.below(count.min(HOT_KEY_CHOICE_COUNT_MAX));
+    let mut rest = connection.input.all_executed();
+    for _ in 0..chosen {
+        let passed = spans_of(rest).map_or(rest.len(), |(_, len_bytes)| len_bytes);
+        rest = &rest[passed..];
     }
-    let (count, mut rest) = header(command)?;
-    let mut arguments = Vec::with_capacity(count);
+    let (spans, _) = spans_of(rest).unwrap_or_default();
+    let args = Args::new(rest, &spans);
+    if args.is_empty() {
+        return;
+    }
+    let key = lookup(args).ok().and_then(|row| {
+        let mut positions = row.keys.positions(args.len());
+        let chosen = parts.core.random.below(positions.len() as u64);
+        Some(args.get(positions.nth(usize::try_from(chosen).ok()?)?))
+    });
+    parts.core.hot_keys.add(key, count);
+}
+
+/// Where the arguments lie of the first command of `bytes`, which was parsed before, and its length.
+fn spans_of(bytes: &[u8]) -> Option<(Vec<Span>, usize)> {
+    let offset_of = |part: &[u8]| part.as_ptr().addr() - bytes.as_ptr().addr();
+    if bytes.first() != Some(&b'*') {
+        let line_len = bytes.iter().position(|byte| *byte == b'\n')?;
+        let words = bytes[..line_len].split(u8::is_ascii_whitespace);
+        let words = words.filter(|word| !word.is_empty());
+        let spans = words.map(|word| Span::new(offset_of(word), word.len()));
+        return Some((spans.collect(), line_len + 1));
+    }
+    let (count, mut rest) = header(bytes)?;
+    let mut spans = Vec::new();
     for _ in 0..count {
         let (len_bytes, after) = header(rest)?;
-        arguments.push(after.get(..len_bytes)?);
-        rest = after.get(len_bytes + LINE_END.len()..)?;
+        spans.push(Span::new(offset_of(after), len_bytes));
+        rest = after.get(len_bytes.checked_add(LINE_END.len())?..)?;
     }
-    Some(arguments)
+    Some((spans, offset_of(rest)))
 }
 
 /// The number in a line such as `*3` or `$10`, and what follows the line.
@@ -187,18 +219,37 @@ const NS_PER_US: u64 = 1_000;
 mod tests {
     use super::*;
 
+    fn arguments_of(command: &[u8]) -> Option<Vec<String>> {
+        let (spans, _) = spans_of(command)?;
+        let arguments = Args::new(command, &spans);
+        let texts = arguments.iter().map(String::from_utf8_lossy);
+        Some(texts.map(|text| text.into_owned()).collect())
+    }
+
     #[test]
     fn the_arguments_of_an_executed_command_are_found_again() {
         let command = b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$4\r\na\r\nb\r\n";
         assert_eq!(
             arguments_of(command),
-            Some(vec![&b"SET"[..], b"k", b"a\r\nb"])
+            Some(["SET", "k", "a\r\nb"].map(str::to_owned).to_vec())
         );
         assert_eq!(
             arguments_of(b"SET  k v\r\n"),
-            Some(vec![&b"SET"[..], b"k", b"v"])
+            Some(["SET", "k", "v"].map(str::to_owned).to_vec())
         );
         assert_eq!(arguments_of(&command[..20]), None);
-        assert_eq!(arguments_of(b""), Some(Vec::new()));
+        assert_eq!(arguments_of(b""), None);
+    }
+
+    #[test]
+    fn what_follows_a_command_is_found_behind_it() {
+        for command in [
+            &b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n"[..],
+            b"GET k\r\n",
+            b"\r\n",
+        ] {
+            let several = [command, b"PING\r\n"].concat();
+            assert_eq!(spans_of(&several).unwrap().1, command.len());
+        }
     }
 }

@@ -1,8 +1,8 @@
-//! What a lane does when nobody waits for it: expiry, compaction and the like in bounded slices, and
-//! connections that were silent for too long.
+//! What a lane does when no client waits for it: expiry, compaction and the like in bounded slices,
+//! connections that were silent for too long, and reports.
 
 use super::Lane;
-use crate::command::Now;
+use crate::command::{Now, Report};
 use crate::limits::{
     BACKGROUND_EXPIRY_COUNT, BACKGROUND_LEN_BYTES, EXPIRY_PATIENCE_MS, TURN_EXPIRY_COUNT,
 };
@@ -19,6 +19,11 @@ impl Lane {
     #[must_use]
     pub fn next_expiry_ms(&self) -> Option<u64> {
         self.parts.shard.next_expiry_ms()
+    }
+
+    /// The core's numbers; with `is_watched` also what only people look at.
+    pub fn report(&mut self, is_watched: bool, now: Now) -> Report {
+        Report::of(&mut self.parts.core, &self.parts.shard, is_watched, now)
     }
 
     /// Closes connections that were idle for longer than `timeout`; about once a second. One is

@@ -19,8 +19,9 @@ use glommio::timer::Timer;
 use super::connection::ConnectionTask;
 use super::control::{Address, Handed, Mail};
 use super::engine::{Engine, Stage};
+use super::log::{self, Level, Repeated};
 use super::signal::Signal;
-use super::{log, socket};
+use super::socket;
 use crate::command::{DENIED, MAXCLIENTS_REACHED};
 use crate::limits::ACCEPT_BACKOFF_MS;
 
@@ -54,7 +55,11 @@ pub(super) async fn accept_all(engine: Rc<Engine>, listener: Rc<Listener>) {
                 Some(libc::ECONNABORTED | libc::EINTR | libc::EPROTO | libc::ENETDOWN) => {}
                 _ if engine.stage() != Stage::Running => return,
                 _ => {
-                    log::line(format_args!("cannot accept connections: {error}"));
+                    log::repeated(
+                        Repeated::NotAccepted,
+                        Level::Warning,
+                        format_args!("cannot accept connections: {error}"),
+                    );
                     Timer::new(Duration::from_millis(ACCEPT_BACKOFF_MS)).await;
                 }
             },
@@ -72,9 +77,9 @@ fn admit(engine: &Rc<Engine>, socket: OwnedFd, listener: &Listener) {
     let settings = &core.settings;
     let refusal =
         if settings.protected_mode && settings.requirepass.is_empty() && !address.is_loopback {
-            Some(DENIED)
+            Some((DENIED, "protected-mode"))
         } else if core.shared.client_count() >= settings.maxclients {
-            Some(MAXCLIENTS_REACHED)
+            Some((MAXCLIENTS_REACHED, "maxclients"))
         } else {
             None
         };
@@ -94,8 +99,21 @@ fn admit(engine: &Rc<Engine>, socket: OwnedFd, listener: &Listener) {
         }
     }
     drop(lane);
+    let peer = &address.peer;
     match refusal {
-        Some(text) => refuse(engine, &socket, text),
+        Some((_, setting)) => log::repeated(
+            Repeated::Refused,
+            Level::Warning,
+            format_args!("refused {peer}: {setting}"),
+        ),
+        None => log::repeated(
+            Repeated::Connected,
+            Level::Verbose,
+            format_args!("{peer} connected, core {target} serves it"),
+        ),
+    }
+    match refusal {
+        Some((text, _)) => refuse(engine, &socket, text),
         None if target == engine.id => ConnectionTask::spawn(engine, Handed { socket, address }),
         None => {
             let mail = Mail::Connection(Handed { socket, address });
@@ -140,23 +158,21 @@ fn address(socket: &OwnedFd, listener: &Listener) -> Option<Address> {
 /// that nobody serves.
 struct Spare {
     file: Option<File>,
-    has_logged: bool,
 }
 
 impl Spare {
     fn new() -> Self {
         Self {
             file: File::open("/dev/null").ok(),
-            has_logged: false,
         }
     }
 
     fn refuse_one(&mut self, listener: &OwnedFd, error: &io::Error) {
-        if !std::mem::replace(&mut self.has_logged, true) {
-            log::line(format_args!(
-                "refusing connections: {error}; raise `ulimit -n`"
-            ));
-        }
+        log::repeated(
+            Repeated::NotAccepted,
+            Level::Warning,
+            format_args!("refusing connections: {error}; raise `ulimit -n`"),
+        );
         self.file = None;
         drop(socket::accept(listener));
         self.file = File::open("/dev/null").ok();

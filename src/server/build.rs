@@ -108,8 +108,8 @@ fn make_room_for_clients(maxclients: u64, core_count: usize) -> Result<u64, Erro
         )));
     }
     if possible < maxclients {
-        log::line(format_args!(
-            "warning: maxclients is {possible} instead of {maxclients}: the limit of open files \
+        log::warning(format_args!(
+            "maxclients is {possible} instead of {maxclients}: the limit of open files \
              is {limit}; raise `ulimit -n`, or LimitNOFILE= in the service file"
         ));
     }

@@ -10,7 +10,7 @@ use std::thread::Thread;
 use super::monitor::Pulse;
 use super::socket;
 use crate::atomic::{AtomicBool, AtomicU64, Ordering};
-use crate::command::Settings;
+use crate::command::{Report, Settings};
 use crate::shard::Shard;
 
 /// What a core is given by another thread.
@@ -32,6 +32,21 @@ pub(super) enum Mail {
         /// Where it says which it had otherwise, or why it has taken none.
         taken: Sender<Taken>,
     },
+    /// A question for its numbers.
+    Inquiry {
+        /// Whether people look, and want to see keys.
+        is_watched: bool,
+        answer: Sender<Answer>,
+    },
+}
+
+/// What a core says of itself.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) core: u16,
+    pub(super) report: Report,
+    /// CPU time of its thread.
+    pub(super) cpu_ns: u64,
 }
 
 /// The names of the settings that a core had otherwise, or why it has taken none.

@@ -128,8 +128,8 @@ impl Data {
             ));
         }
         for damage in &report.damage {
-            log::line(format_args!(
-                "warning: lost {} bytes at offset {} of the data file: {}",
+            log::warning(format_args!(
+                "lost {} bytes at offset {} of the data file: {}",
                 damage.len_bytes, damage.offset, damage.reason
             ));
         }

@@ -25,7 +25,7 @@ use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement, PoolPlacement
 use super::accept;
 use super::engine::{Engine, EngineParts, Stage};
 use super::ticker::Ticker;
-use super::{crash, poller, process};
+use super::{crash, log, poller, process};
 use crate::lane::{Lane, Options};
 use crate::limits::{GUARD_IDLE_TICKS_MAX, GUARD_RESERVE_FACTORS, STOP_DEADLINE_MS, STOP_POLL_MS};
 use crate::metrics::Sampler;
@@ -155,11 +155,15 @@ async fn once_a_second(engine: Rc<Engine>) {
         engine.background.set();
         let now = engine.now();
         let mut lane = engine.lane.borrow_mut();
-        sampler.sample(&mut lane.core_mut().stats, now.unix_us);
+        let core = lane.core_mut();
+        sampler.sample(&mut core.stats, now.unix_us);
+        core.hot_keys.begin_second(core.stats.turns);
         if engine.id == 0 {
             let shared = &lane.core().shared;
             shared.set_process_usage(process::usage());
             shared.note_used(lane.shard().region().used_bytes());
+            log::set_level(&lane.core().settings.loglevel);
+            log::settle();
         }
     }
 }

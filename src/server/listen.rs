@@ -17,7 +17,7 @@ use super::signal::Signal;
 use super::socket::{self, Sharing};
 use crate::config::{BindAddress, Config, Settings};
 use crate::error::Error;
-use crate::limits::{BIND_RETRY_COUNT, BIND_RETRY_MS};
+use crate::limits::{BIND_RETRY_COUNT, BIND_RETRY_MS, METRICS_BACKLOG};
 
 /// The `steering` by which the kernel chooses the core whose CPU a connection's packets arrive on.
 const BY_CPU: &str = "incoming-cpu";
@@ -87,18 +87,47 @@ impl Listeners {
 
 fn open_addresses(listeners: &mut Listeners, config: &Config, cpus: &[usize]) -> Result<(), Error> {
     let settings = &config.settings;
-    let mut port = u16::try_from(settings.port).expect("checked: a port");
-    for bind in config.bind_addresses() {
-        for ip in resolve(&bind)? {
+    let port = u16::try_from(settings.port).expect("checked: a port");
+    let before = listeners.addresses.len();
+    open_each(&config.bind_addresses(), port, |address| {
+        open_address(listeners, address, backlog(settings))
+    })?;
+    let opened_count = listeners.addresses.len() - before;
+    (1..=opened_count).try_for_each(|nth_last| tune(listeners, nth_last, cpus, settings))
+}
+
+/// The listeners of the metrics port: one for each of its addresses.
+pub(super) fn open_metrics(config: &Config) -> Result<Vec<OwnedFd>, Error> {
+    let port = u16::try_from(config.settings.metrics_port).expect("checked: a port");
+    let mut listeners = Vec::new();
+    if port > 0 {
+        open_each(&config.metrics_bind_addresses(), port, |address| {
+            listeners.push(socket::listen_tcp(
+                address,
+                METRICS_BACKLOG,
+                Sharing::First,
+            )?);
+            Ok(address)
+        })?;
+    }
+    Ok(listeners)
+}
+
+/// Opens every address that `binds` name, but for those that may be missing and are. A port that is
+/// left to the system is the same for all.
+fn open_each(
+    binds: &[BindAddress],
+    mut port: u16,
+    mut open: impl FnMut(SocketAddr) -> io::Result<SocketAddr>,
+) -> Result<(), Error> {
+    for bind in binds {
+        for ip in resolve(bind)? {
             let address = SocketAddr::new(ip, port);
-            match open_address(listeners, address, backlog(settings)) {
-                Ok(bound) => {
-                    port = bound.port();
-                    tune(listeners, cpus, settings)?;
-                }
+            match open(address) {
+                Ok(bound) => port = bound.port(),
                 Err(error) if bind.is_optional && is_absent(&error) => {
-                    log::line(format_args!(
-                        "warning: this host has no address {ip}, not listening there"
+                    log::warning(format_args!(
+                        "this host has no address {ip}, not listening there"
                     ));
                 }
                 Err(error) => {
@@ -163,13 +192,19 @@ fn listen_first(address: SocketAddr, backlog: u32) -> io::Result<OwnedFd> {
     listened
 }
 
-/// What the settings ask of the listeners of the address that was opened last.
-fn tune(listeners: &Listeners, cpus: &[usize], settings: &Settings) -> Result<(), Error> {
-    let opened = listeners
+/// What the settings ask of the listeners of one address, the last that each core got, or the last but
+/// one, and so on.
+fn tune(
+    listeners: &Listeners,
+    nth_last: usize,
+    cpus: &[usize],
+    settings: &Settings,
+) -> Result<(), Error> {
+    let sockets: Vec<&OwnedFd> = listeners
         .by_core
         .iter()
-        .filter_map(|of_core| of_core.last());
-    let sockets: Vec<&OwnedFd> = opened.map(|listener| &listener.socket).collect();
+        .map(|of_core| &of_core[of_core.len() - nth_last].socket)
+        .collect();
     if settings.steering == BY_CPU && sockets.len() > 1 {
         socket::steer_by_cpu(sockets[0], cpus).map_err(|error| {
             Error::start(

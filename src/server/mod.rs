@@ -10,10 +10,12 @@
 //! to a log; everything below is given bytes and time. Files: start and stop (`mod`, `listen`,
 //! `probe`, `host`), the data directory (`data`), what a core runs (`executor`, `engine`, `poller`,
 //! `accept`, `connection`, `signal`, `ticker`), what cores share (`control`), what works beside them
-//! (`preparer`, `syncer`, `monitor`), what a service manager asks for and hears (`reload`, `notify`,
-//! `signals`, `inherit`), and the edges to the system (`socket`, `readiness`, `clock`, `process`, `crash`, `log`).
+//! (`preparer`, `syncer`, `monitor`, `metrics`), what a service manager asks for and hears (`reload`,
+//! `notify`, `signals`, `inherit`), and the edges to the system (`socket`, `readiness`, `clock`,
+//! `process`, `crash`, `log`, `json`).
 
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -31,8 +33,10 @@ mod engine;
 mod executor;
 pub(crate) mod host;
 mod inherit;
+mod json;
 mod listen;
 mod log;
+mod metrics;
 mod monitor;
 mod notify;
 mod poller;
@@ -47,10 +51,12 @@ mod socket;
 mod syncer;
 mod ticker;
 
+use accept::Listener;
 use control::Control;
 use engine::EngineParts;
 use executor::{Seat, Timing};
 use inherit::Inherited;
+use metrics::{Metrics, Sources};
 use monitor::Monitor;
 use notify::Notifier;
 use preparer::Preparer;
@@ -63,6 +69,7 @@ pub(crate) use reload::Reread;
 use crate::command::Shared;
 use crate::config::Config;
 use crate::error::Error;
+use crate::lane::Options;
 
 /// A running server.
 ///
@@ -92,6 +99,8 @@ pub struct Server {
     unixsocket: Option<PathBuf>,
     /// Ends when the server is dropped.
     _preparer: Preparer,
+    /// Ends when the server is dropped.
+    metrics: Option<Metrics>,
     /// Where there is a data directory.
     syncer: Option<Syncer>,
     /// Where a service manager listens.
@@ -99,11 +108,10 @@ pub struct Server {
     shared: Arc<Shared>,
 }
 
-/// The process, if it is the server's own: what reaches it from outside, and whom it tells.
+/// The process, if it is the server's own: what reaches it from outside.
 #[derive(Debug)]
 pub(crate) struct Process {
     signals: Signals,
-    notifier: Option<Arc<Notifier>>,
     sockets: Vec<Inherited>,
 }
 
@@ -130,14 +138,11 @@ impl Server {
         process: Process,
         reread: Reread,
     ) -> Result<Self, Error> {
-        let Process {
-            signals,
-            notifier,
-            sockets,
-        } = process;
+        let Process { signals, sockets } = process;
         let started = config.settings.clone();
         let mut monitor = None;
         let mut server = Self::start_then(config, sockets, |server, plan| {
+            let notifier = Notifier::from_environment().map(Arc::new);
             let reload = Reload {
                 reread,
                 started,
@@ -166,7 +171,7 @@ impl Server {
         when_listening: impl FnOnce(&Self, &build::Plan) -> Result<(), Error>,
     ) -> Result<Self, Error> {
         if config.log {
-            log::switch_on();
+            log::switch_on(&config.settings)?;
         }
         config.check()?;
         let settings = &config.settings;
@@ -174,6 +179,7 @@ impl Server {
         let ring_depth = probe::io_uring(plan.core_count(), plan.ring_depth_max)?;
         let listeners = listen::open(&config, &plan.cpus, sockets)?;
         let addresses = listeners.addresses;
+        let metrics_listeners = listen::open_metrics(&config)?;
         let build::Built {
             lanes,
             region,
@@ -186,43 +192,34 @@ impl Server {
             preempt_timer: Duration::from_micros(settings.preempt_timer_us),
             guard_timer: Duration::from_micros(settings.guard_timer_us),
         };
-        let (ready, is_ready) = mpsc::channel();
         let mut server = Self {
             control: Arc::clone(&control),
             threads: Vec::new(),
             addresses,
             unixsocket: listeners.unixsocket,
             _preparer: Preparer::start(Arc::clone(&region), plan.cpus.clone())?,
+            metrics: None,
             syncer: None,
             monitor: None,
             shared: Arc::clone(&shared),
         };
-        let seats = lanes
+        let sources = Sources {
+            control: Arc::clone(&control),
+            shared: Arc::clone(&shared),
+            facts: Arc::clone(&lanes[0].core.facts),
+            region: Arc::clone(&region),
+        };
+        let cores = lanes
             .into_iter()
             .zip(listeners.by_core)
             .zip(doorbells)
-            .enumerate();
-        for (core, ((lane, listeners), doorbell)) in seats {
-            let readiness = build::readiness(&doorbell, &listeners, plan.busy_poll_us)?;
-            let engine = EngineParts {
-                id: u16::try_from(core).expect("limits: a core's number fits 16 bits"),
-                control: Arc::clone(&control),
-                readiness,
-                doorbell,
-                listeners,
-            };
-            let seat = Seat {
-                cpu: plan.cpus[core],
-                lane,
-                engine,
-                timing,
-                ready: ready.clone(),
-            };
-            let thread = executor::spawn(seat).map_err(|error| build::executor_failed(&error))?;
-            server.threads.push(thread);
-        }
-        drop(ready);
-        server.wait_until_ready(&is_ready)?;
+            .zip(plan.cpus.iter().copied());
+        server.start_cores(cores, timing, plan.busy_poll_us)?;
+        server.metrics = Some(Metrics::start(
+            metrics_listeners,
+            sources,
+            &settings.metrics_page,
+        )?);
         when_listening(&server, &plan)?;
         if let Some(data) = data {
             data.load(&control)?;
@@ -230,6 +227,37 @@ impl Server {
         }
         server.log_start(&plan);
         Ok(server)
+    }
+
+    /// Starts a thread for each core; returns when all serve.
+    fn start_cores(
+        &mut self,
+        cores: impl Iterator<Item = (((Options, Vec<Listener>), OwnedFd), usize)>,
+        timing: Timing,
+        busy_poll_us: u32,
+    ) -> Result<(), Error> {
+        let (ready, is_ready) = mpsc::channel();
+        for (id, (((lane, listeners), doorbell), cpu)) in (0..).zip(cores) {
+            let readiness = build::readiness(&doorbell, &listeners, busy_poll_us)?;
+            let engine = EngineParts {
+                id,
+                control: Arc::clone(&self.control),
+                readiness,
+                doorbell,
+                listeners,
+            };
+            let seat = Seat {
+                cpu,
+                lane,
+                engine,
+                timing,
+                ready: ready.clone(),
+            };
+            let thread = executor::spawn(seat).map_err(|error| build::executor_failed(&error))?;
+            self.threads.push(thread);
+        }
+        drop(ready);
+        self.wait_until_ready(&is_ready)
     }
 
     /// The TCP addresses it listens on, in the order of `bind`, with the port in use.
@@ -332,6 +360,13 @@ impl Server {
                 .map(|path| path.display().to_string()),
         );
         log::line(format_args!("ready on {}", places.join(" ")));
+        if let Some(metrics) = self
+            .metrics
+            .as_ref()
+            .filter(|it| !it.addresses().is_empty())
+        {
+            log::line(format_args!("metrics on {}", metrics.addresses()));
+        }
     }
 }
 
@@ -353,17 +388,11 @@ impl Stopper {
     }
 }
 
-/// Makes the process the server's: crash reports, signals that it obeys, and the service manager that
-/// has started it. To be called before the first thread is started.
+/// Makes the process the server's: crash reports, signals that it obeys, and the sockets that a service
+/// manager has opened for it. To be called before the first thread is started.
 pub(crate) fn take_over_process() -> Result<Process, Error> {
-    log::switch_on();
     let sockets = inherit::sockets()?;
     crash::install().map_err(|error| Error::start("cannot install the crash report", &error))?;
     let signals = Signals::block().map_err(|error| Error::start("cannot block signals", &error))?;
-    let notifier = Notifier::from_environment().map(Arc::new);
-    Ok(Process {
-        signals,
-        notifier,
-        sockets,
-    })
+    Ok(Process { signals, sockets })
 }

@@ -174,8 +174,8 @@ impl Work {
         if self.silent_beats == SILENT_BEATS_MAX {
             let silent = (0..).zip(&self.answers).filter(|(_, it)| it.is_none());
             let silent: Vec<String> = silent.map(|(core, _): (u16, _)| core.to_string()).collect();
-            log::line(format_args!(
-                "warning: no progress for {SILENT_BEATS_MAX} beats on core {}",
+            log::warning(format_args!(
+                "no progress for {SILENT_BEATS_MAX} beats on core {}",
                 silent.join(", ")
             ));
         }

@@ -39,8 +39,8 @@ impl Notifier {
         match connect(&place) {
             Ok(socket) => Some(Self { socket, watchdog }),
             Err(error) => {
-                log::line(format_args!(
-                    "warning: cannot reach the service manager at {}: {error}",
+                log::warning(format_args!(
+                    "cannot reach the service manager at {}: {error}",
                     place.display()
                 ));
                 None

@@ -73,11 +73,11 @@ impl Reload {
         config.check()?;
         let changed = self.give_to_cores(&config.settings)?;
         for warning in warnings {
-            log::line(format_args!("warning: {warning}"));
+            log::warning(format_args!("{warning}"));
         }
         for name in differences(&self.started, &config.settings) {
-            log::line(format_args!(
-                "warning: {name} cannot change while the server runs; it will at the next start"
+            log::warning(format_args!(
+                "{name} cannot change while the server runs; it will at the next start"
             ));
         }
         Ok(changed)

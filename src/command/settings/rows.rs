@@ -186,6 +186,17 @@ pub const SETTINGS: &[Setting] = &[
     expert::LINGER_US,
     expert::LOCK_MEMORY,
     setting(
+        "log-format",
+        Group::Monitoring,
+        "text|json",
+        "text",
+        Field::Choice {
+            lens: lens!(log_format),
+            choices: &["text", "json"],
+        },
+        "how lines of the log are written",
+    ),
+    setting(
         "log-slack",
         Group::Resources,
         "PERCENT",
@@ -196,6 +207,27 @@ pub const SETTINGS: &[Setting] = &[
             max: limits::LOG_SLACK_PERCENT_MAX as u64,
         },
         "dead data kept at most, in percent of the live; less memory costs more CPU",
+    )
+    .live(),
+    setting(
+        "logfile",
+        Group::Monitoring,
+        "PATH",
+        "",
+        Field::Text(lens!(logfile)),
+        "file that the log is appended to",
+    )
+    .meaning("stderr"),
+    setting(
+        "loglevel",
+        Group::Monitoring,
+        "LEVEL",
+        "notice",
+        Field::Choice {
+            lens: lens!(loglevel),
+            choices: &["debug", "verbose", "notice", "warning"],
+        },
+        "least level of what is logged: debug, verbose (connections too), notice or warning",
     )
     .live(),
     setting(
@@ -253,6 +285,38 @@ pub const SETTINGS: &[Setting] = &[
         "what to do at maxmemory: refuse writes, or evict which keys",
     )
     .live(),
+    setting(
+        "metrics-bind",
+        Group::Monitoring,
+        "ADDR...",
+        "127.0.0.1 -::1",
+        Field::Addresses(lens!(metrics_bind)),
+        "addresses of the metrics port, as for bind",
+    ),
+    setting(
+        "metrics-page",
+        Group::Monitoring,
+        "no|yes|local",
+        "local",
+        Field::Choice {
+            lens: lens!(metrics_page),
+            choices: &["no", "yes", "local"],
+        },
+        "who may see the live page, keys included: nobody, everybody, or clients of this host",
+    ),
+    setting(
+        "metrics-port",
+        Group::Monitoring,
+        "PORT",
+        "0",
+        Field::Number {
+            lens: lens!(metrics_port),
+            min: 0,
+            max: u16::MAX as u64,
+        },
+        "port of the metrics for Prometheus and of the live page (HTTP)",
+    )
+    .meaning("none"),
     setting(
         "port",
         Group::Basic,

@@ -63,6 +63,23 @@ impl Histogram {
         self.counts[..=Self::place(ns)].iter().sum()
     }
 
+    /// The times that were counted, each as the longest its bucket holds, with how often; the shortest
+    /// first.
+    pub fn buckets(&self) -> impl Iterator<Item = (u64, u64)> {
+        let used = self.counts.iter().enumerate();
+        used.filter(|(_, count)| **count > 0)
+            .map(|(place, count)| (Self::highest_ns(place), *count))
+    }
+
+    /// All times added up, each taken for the middle of its bucket.
+    pub fn sum_ns(&self) -> u64 {
+        let sum = |(place, count): (usize, &u64)| {
+            let below_ns = place.checked_sub(1).map_or(0, Self::highest_ns);
+            count * (below_ns + Self::highest_ns(place)).div_ceil(2)
+        };
+        self.counts.iter().enumerate().map(sum).sum()
+    }
+
     /// The longest time, as its bucket tells it.
     pub fn longest_ns(&self) -> u64 {
         let last = self.counts.iter().rposition(|count| *count > 0);
@@ -138,6 +155,10 @@ mod tests {
         assert!(histogram.percentile_ns(99.0).abs_diff(1_000) <= 1_000 / 16);
         assert!(histogram.percentile_ns(100.0).abs_diff(1_000_000) <= 1_000_000 / 16);
         assert_eq!(histogram.percentile_ns(100.0), histogram.longest_ns());
+        let sum_ns = 98 * 10 + 1_000 + 1_000_000;
+        assert!(histogram.sum_ns().abs_diff(sum_ns) <= sum_ns / 16);
+        let counts: Vec<u64> = histogram.buckets().map(|(_, count)| count).collect();
+        assert_eq!(counts, [98, 1, 1]);
         assert_eq!(histogram.count_up_to(20), 98);
         assert_eq!(
             (histogram.count_up_to(1 << 20), histogram.count()),

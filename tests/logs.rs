@@ -1,0 +1,103 @@
+//! The log: which lines are written, how they look, where they go, and how many of one kind.
+
+mod common;
+
+use common::process::{Folder, Server, run};
+use common::{PATIENCE, now};
+
+/// What a server has logged by its end.
+fn said(server: Server) -> String {
+    server.signal("TERM");
+    let (status, said) = server.wait();
+    assert_eq!(status.code(), Some(0), "{said}");
+    said
+}
+
+#[test]
+fn lines_have_a_time_and_a_level() {
+    let said = said(Server::start(&["--shards", "1"]));
+    let line = said.lines().find(|line| line.contains("ready on "));
+    let line = line.unwrap_or_else(|| panic!("{said}"));
+    let words: Vec<&str> = line.split(' ').collect();
+    let is_time = |char: char| char.is_ascii_digit() || "-T:.Z".contains(char);
+    assert!(
+        words[0].len() == 24 && words[0].chars().all(is_time),
+        "{line}"
+    );
+    assert_eq!(words[1], "notice", "{line}");
+}
+
+#[test]
+fn lines_of_json_hold_the_same() {
+    let said = said(Server::start(&["--shards", "1", "--log-format", "json"]));
+    let is_object = |line: &str| {
+        line.starts_with("{\"at\":\"20")
+            && line.contains("\"level\":\"notice\",\"message\":\"")
+            && line.ends_with("\"}")
+    };
+    assert!(!said.is_empty() && said.lines().all(is_object), "{said}");
+    assert!(said.contains("\"message\":\"ready on "), "{said}");
+}
+
+#[test]
+fn a_level_hides_what_matters_less_and_can_change() {
+    let server = Server::start(&["--shards", "1", "--loglevel", "warning"]);
+    let mut client = server.client();
+    client.expect("CONFIG SET loglevel verbose", "+OK\\r\\n");
+    client.expect(
+        "CONFIG GET loglevel",
+        "*2\\r\\n$8\\r\\nloglevel\\r\\n$7\\r\\nverbose\\r\\n",
+    );
+    // Within a second.
+    let until = now() + std::time::Duration::from_millis(1_500);
+    while now() < until {
+        drop(server.client());
+    }
+    let said = said(server);
+    assert!(!said.contains("ready on"), "{said}");
+    assert!(said.contains(" verbose 127.0.0.1:"), "{said}");
+    assert!(said.contains(" connected, core 0 serves it"), "{said}");
+}
+
+#[test]
+fn of_many_lines_of_one_kind_some_are_written_and_the_rest_is_counted() {
+    let server = Server::start(&["--shards", "1", "--maxclients", "1"]);
+    // Whoever looked whether the server is there may not have gone yet.
+    let until = now() + PATIENCE;
+    let _keeper = loop {
+        let mut client = server.client();
+        if client.try_send(b"PING\r\n").is_ok()
+            && client.try_reply().as_deref() == Some(b"+PONG\r\n")
+        {
+            break client;
+        }
+        assert!(now() < until, "it serves nobody");
+    };
+    for _ in 0..100 {
+        let told = server.client().rest();
+        assert!(told.starts_with(b"-ERR max number of clients"));
+    }
+    let said = said(server);
+    let count = said.matches(" warning refused 127.0.0.1:").count();
+    assert!((1..=20).contains(&count), "{count} lines: {said}");
+    assert!(said.contains(": maxclients"), "{said}");
+}
+
+#[test]
+fn the_log_can_go_to_a_file_to_which_it_is_appended() {
+    let folder = Folder::new();
+    let path = folder.path().join("coremap.log");
+    std::fs::write(&path, "before\n").expect("it is writable");
+    let path = path.to_str().expect("it is text");
+    let said = said(Server::start(&["--shards", "1", "--logfile", path]));
+    assert_eq!(said, "");
+    let text = std::fs::read_to_string(path).expect("it is there");
+    assert!(text.starts_with("before\n"), "{text}");
+    assert!(text.contains(" notice ready on "), "{text}");
+    assert!(text.contains("SIGTERM: stopping"), "{text}");
+
+    let ended = run(&["--logfile", "/nonexistent/log", "--port", "0"]);
+    assert_eq!(ended.code, Some(1), "{}", ended.said);
+    let line = "coremap: error: cannot open logfile /nonexistent/log: ";
+    assert!(ended.said.starts_with(line), "{}", ended.said);
+}
