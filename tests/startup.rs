@@ -7,6 +7,7 @@ mod common;
 
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::process::Command;
+use std::time::Duration;
 
 use common::client::{Client, request};
 use common::process::{Ended, Folder, Server, coremap, free_port, run};
@@ -59,6 +60,21 @@ fn a_port_that_another_program_has_is_refused() {
         .port()
         .to_string();
     expect_refusal(&run(&["--port", &port]), &[1], &[&port]);
+}
+
+#[test]
+fn a_port_that_its_owner_gives_up_a_moment_later_is_waited_for() {
+    let port = free_port();
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).expect("it was free");
+    std::thread::scope(|scope| {
+        let started = scope.spawn(|| Server::start_on(&port.to_string(), &[]));
+        // By then the server has tried once, and who looks whether it serves has found this one.
+        drop(listener.accept().expect("somebody looks"));
+        common::pass(Duration::from_millis(200));
+        drop(listener);
+        let server = started.join().expect("it starts");
+        server.client().expect("PING", "+PONG\\r\\n");
+    });
 }
 
 #[test]
