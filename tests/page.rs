@@ -25,9 +25,15 @@ fn a_browser_shows_a_server_under_load() {
         return skip_because("playwright-core is not installed (make clients)");
     }
     let port = free_port().to_string();
-    let arguments = ["--shards", "2", "--metrics-port", &port];
-    let debug = ["--enable-debug-command", "local", "--maxmemory", "256mb"];
-    let server = Server::start(&[&arguments[..], &debug].concat());
+    let arguments = [
+        "--shards",
+        "2",
+        "--maxmemory",
+        "256mb",
+        "--metrics-port",
+        &port,
+    ];
+    let server = Server::start(&arguments);
     let option = |name: &str, default: &str| std::env::var(name).unwrap_or(default.to_owned());
     let url = format!("http://127.0.0.1:{port}/");
     let is_over = AtomicBool::new(false);
@@ -68,6 +74,7 @@ fn browser() -> Option<PathBuf> {
 /// now and then.
 fn load(mut client: Client, seed: u64, is_over: &AtomicBool) {
     let mut random = Random(seed);
+    client.ask_with(&[&b"MSET"[..], b"a", &[b'x'; 9_000], b"b", &[b'y'; 9_000]]);
     let mut round = 0;
     while !is_over.load(Ordering::Relaxed) {
         let mut pipeline = Vec::new();
@@ -95,7 +102,7 @@ fn load(mut client: Client, seed: u64, is_over: &AtomicBool) {
             client.reply();
         }
         if seed == 0 && round % 3_000 == 0 {
-            client.ask("DEBUG SLEEP 0.02");
+            client.ask("LCS a b LEN");
         }
         round += 1;
     }
