@@ -33,7 +33,8 @@ fn a_browser_shows_a_server_under_load() {
         "--metrics-port",
         &port,
     ];
-    let server = Server::start(&arguments);
+    let slow = ["--slowlog-log-slower-than", "3000"];
+    let server = Server::start(&[&arguments[..], &slow].concat());
     let option = |name: &str, default: &str| std::env::var(name).unwrap_or(default.to_owned());
     let url = format!("http://127.0.0.1:{port}/");
     let is_over = AtomicBool::new(false);
@@ -74,7 +75,7 @@ fn browser() -> Option<PathBuf> {
 /// now and then.
 fn load(mut client: Client, seed: u64, is_over: &AtomicBool) {
     let mut random = Random(seed);
-    client.ask_with(&[&b"MSET"[..], b"a", &[b'x'; 9_000], b"b", &[b'y'; 9_000]]);
+    client.ask_with(&[&b"MSET"[..], b"a", &[b'x'; 4_000], b"b", &[b'y'; 4_000]]);
     let mut round = 0;
     while !is_over.load(Ordering::Relaxed) {
         let mut pipeline = Vec::new();
