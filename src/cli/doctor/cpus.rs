@@ -26,8 +26,10 @@ pub(super) fn quota(host: &Host) -> Result<Finding, Unknown> {
     let shard_count = host.shard_count()?;
     let cpus = quota.quota_us as f64 / quota.period_us as f64;
     let mut value = format!(
-        "{cpus:.2} CPUs ({} us in each {} us) for {shard_count} shards",
-        quota.quota_us, quota.period_us
+        "{cpus:.2} CPUs ({} us in each {} us) for {}",
+        quota.quota_us,
+        quota.period_us,
+        host.shards_text()
     );
     let throttled = group_values(&host.subject, "cpu.stat", "cpu", "cpu.stat");
     let throttled = throttled

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::checks::{Finding, Unknown};
 use super::host::Host;
 use crate::cli::shell::pace::Stopwatch;
+use crate::error::reason_text;
 use crate::limits::PAGE_LEN_BYTES;
 
 /// File systems that the project's tests run on, or that keep the same promises.
@@ -83,8 +84,13 @@ pub(super) fn sync(host: &Host) -> Result<Finding, Unknown> {
         return Err(Unknown("only tried where the server would run".to_owned()));
     }
     let path = PathBuf::from(&host.settings.dir);
-    let took = time_sync(&path)
-        .map_err(|error| Unknown(format!("cannot try {}: {error}", path.display())))?;
+    let took = time_sync(&path).map_err(|error| {
+        Unknown(format!(
+            "cannot try {}: {}",
+            path.display(),
+            reason_text(&error)
+        ))
+    })?;
     let value = format!(
         "{:.2} ms for a page, the median of {SYNC_COUNT}",
         1e3 * took.as_secs_f64()
@@ -119,8 +125,13 @@ fn time_sync(folder: &Path) -> io::Result<Duration> {
 
 /// The directory, or if it is yet to be made the one in which it would be.
 fn resolved(host: &Host) -> Result<PathBuf, Unknown> {
-    let path = std::path::absolute(&host.settings.dir)
-        .map_err(|error| Unknown(format!("cannot find {}: {error}", host.settings.dir)))?;
+    let path = std::path::absolute(&host.settings.dir).map_err(|error| {
+        Unknown(format!(
+            "cannot find {}: {}",
+            host.settings.dir,
+            reason_text(&error)
+        ))
+    })?;
     if !host.is_here {
         return Ok(path);
     }

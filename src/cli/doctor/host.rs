@@ -7,6 +7,7 @@ use std::path::Path;
 use super::checks::Unknown;
 use super::is_own_root;
 use crate::config::{Settings, parse_cpus};
+use crate::error::reason_text;
 use crate::server::host::{CpuQuota, Subject, cpu_quota};
 
 /// A host as a server with these settings would meet it.
@@ -40,6 +41,15 @@ impl Host {
         match self.settings.shards {
             0 => Ok(self.cpus()?.len()),
             count => Ok(usize::try_from(count).unwrap_or(usize::MAX)),
+        }
+    }
+
+    /// How many shards there would be, in words.
+    pub(super) fn shards_text(&self) -> String {
+        match self.shard_count() {
+            Ok(1) => "1 shard".to_owned(),
+            Ok(count) => format!("{count} shards"),
+            Err(_) => "shards".to_owned(),
         }
     }
 
@@ -133,6 +143,9 @@ fn trimmed(text: io::Result<String>, path: &str) -> Result<String, Unknown> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             Err(Unknown(format!("there is no {path}")))
         }
-        Err(error) => Err(Unknown(format!("cannot read {path}: {error}"))),
+        Err(error) => Err(Unknown(format!(
+            "cannot read {path}: {}",
+            reason_text(&error)
+        ))),
     }
 }

@@ -195,7 +195,7 @@ pub(super) fn packet_steering(host: &Host) -> Result<Finding, Unknown> {
             );
         }
     }
-    let value = format!("{}; {shard_count} shards", values.join("; "));
+    let value = format!("{}; {}", values.join("; "), host.shards_text());
     Ok(if fixes.is_empty() {
         Finding::good(value)
     } else {

@@ -74,11 +74,7 @@ pub(super) fn json(host: &Host, findings: &[Finding]) -> String {
 
 /// What server the report is about.
 fn subject(host: &Host) -> String {
-    let shards = match host.shard_count() {
-        Ok(1) => "1 shard".to_owned(),
-        Ok(count) => format!("{count} shards"),
-        Err(_) => "shards".to_owned(),
-    };
+    let shards = host.shards_text();
     let cpus = match host.cpus() {
         Ok(cpus) => cpus_text(cpus),
         Err(_) => "unknown".to_owned(),

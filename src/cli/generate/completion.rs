@@ -34,39 +34,30 @@ fn bash(server: &Tool, tools: &[Tool]) -> String {
         "# Completion of coremap for bash.\n\
          _coremap() {\n    \
              local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} options values\n    \
+             COMPREPLY=()\n    \
              case \"${COMP_WORDS[1]} $before\" in\n",
     );
     for tool in tools.iter().chain([server]) {
-        // The server needs no name in front of its options.
-        let command = if tool.name == server.name {
-            "*"
-        } else {
-            tool.name
-        };
+        // Options whose values nobody can know complete to nothing.
+        let mut free = Vec::new();
         for option in &tool.options {
-            let action = match option.values {
+            let pattern = bash_pattern(tool, server, option);
+            let generator = match option.values {
                 _ if option.placeholder.is_none() => continue,
-                Values::Words(words) => {
-                    format!(
-                        "mapfile -t COMPREPLY < <(compgen -W \"{}\" -- \"$word\")",
-                        words.join(" ")
-                    )
+                Values::Words(words) => format!("-W \"{}\"", words.join(" ")),
+                Values::Paths => "-f".to_owned(),
+                Values::Any => {
+                    free.push(pattern);
+                    continue;
                 }
-                Values::Paths => "mapfile -t COMPREPLY < <(compgen -f -- \"$word\")".to_owned(),
-                Values::Any => "COMPREPLY=()".to_owned(),
-            };
-            let short = option
-                .short
-                .map(|short| format!(" | \"{command} -{short}\""));
-            let pattern = match command {
-                "*" => format!("*\" --{}\"", option.long),
-                _ => format!("\"{command} --{}\"", option.long),
             };
             let _ = writeln!(
                 text,
-                "        {pattern}{}) {action}; return ;;",
-                short.unwrap_or_default()
+                "        {pattern}) mapfile -t COMPREPLY < <(compgen {generator} -- \"$word\"); return ;;"
             );
+        }
+        if !free.is_empty() {
+            let _ = writeln!(text, "        {}) return ;;", free.join(" | "));
         }
     }
     text += "    esac\n    case ${COMP_WORDS[1]} in\n";
@@ -98,6 +89,18 @@ fn bash(server: &Tool, tools: &[Tool]) -> String {
         names(tools)
     );
     text
+}
+
+/// What the command and the word before the cursor look like when a value of this option is due.
+fn bash_pattern(tool: &Tool, server: &Tool, option: &Opt) -> String {
+    if tool.name == server.name {
+        // It needs no name in front of its options.
+        return format!("*\" --{}\"", option.long);
+    }
+    let short = option.short.map(|short| format!("-{short}"));
+    let words = [format!("--{}", option.long)].into_iter().chain(short);
+    let patterns = words.map(|word| format!("\"{} {word}\"", tool.name));
+    patterns.collect::<Vec<_>>().join(" | ")
 }
 
 fn zsh(server: &Tool, tools: &[Tool]) -> String {
