@@ -1,6 +1,6 @@
 # Every target does its own set-up; a fresh machine needs Rust, git and a C compiler.
 
-.PHONY: help run test test-long loom check clients bench goals
+.PHONY: help run test test-long loom check licences clients bench goals dist
 
 help:
 	@echo 'make run        build for release and serve on port 6379, in memory'
@@ -8,6 +8,8 @@ help:
 	@echo 'make test-long  the same tests at full size, recorded in tests/results (over an hour)'
 	@echo 'make loom       model-check what two cores touch'
 	@echo 'make check      formatting and lints'
+	@echo 'make licences licences, sources and duplicates of all dependencies'
+	@echo 'make dist     what is released: program, package, man pages, checksums, into target/dist'
 	@echo 'make bench      measure beside Redis, memcached and an LSM tree: a record in ten minutes'
 	@echo 'make goals      measure every figure the project has promised (three quarters of an hour)'
 
@@ -28,6 +30,14 @@ check:
 	cargo fmt --all --check
 	cargo fmt --manifest-path tests/clients/rust/Cargo.toml --check
 	cargo clippy --workspace --all-targets -- -D warnings
+
+# What of crates.io may be inside: deny.toml. Advisories are left out: they need a network at every run.
+licences:
+	cargo deny --workspace --locked check licenses sources bans
+
+# Reproducible; `tools/dist --again` proves it.
+dist:
+	tools/dist
 
 # Client libraries as their users have them, below target/. Without python3 or node their tests say
 # that they were skipped; with COREMAP_REQUIRE_CLIENTS=1 that is a failure.
