@@ -214,11 +214,8 @@ pub const SHARD_COUNT_MAX: usize = 1024;
 
 // ── lanes, turns, batches ───────────────────────────────────────────────────────────────────────
 
-/// Keys of one command, or of one batch, looked at ahead of the one that runs, their buckets on the way.
-/// (For the commands of a pipeline `prefetch-window` says how many.)
+/// Commands parsed ahead of the one that runs, their buckets on the way.
 pub const WINDOW_COMMAND_COUNT: usize = 32;
-/// Most of `prefetch-window`: twice what was found best, all in the first cache.
-pub const WINDOW_COMMAND_COUNT_MAX: usize = 64;
 /// Commands probed ahead of the one that runs, their records on the way.
 pub const PROBE_COMMAND_COUNT: usize = WINDOW_COMMAND_COUNT / 2;
 /// Commands one connection may run before others get their turn: about 1 ms of small ones.
@@ -351,7 +348,6 @@ const _: () = assert!(LARGE_VALUE_LEN_BYTES_MIN <= BLOCK_LEN_BYTES_MAX);
 const _: () = assert!(SEGMENT_BUCKET_COUNT == 2048 || cfg!(loom));
 const _: () = assert!(RING_CAPACITY.is_power_of_two());
 const _: () = assert!(WINDOW_COMMAND_COUNT <= BATCH_COMMAND_COUNT_MAX);
-const _: () = assert!(WINDOW_COMMAND_COUNT_MAX.is_power_of_two());
 const _: () = assert!(READ_BUFFER_LEN_BYTES_MIN.is_multiple_of(READ_BUFFER_ALIGN_BYTES));
 const _: () = assert!(BULK_LEN_BYTES_MAX < QUERY_BUFFER_LEN_BYTES_MAX);
 const _: () = assert!(RING_DEPTH_MIN.is_power_of_two());

@@ -21,12 +21,11 @@ fn random_pipelines_of_many_connections_agree_with_a_map() {
 
 #[test]
 fn knobs_change_what_answers_cost_and_never_the_answers() {
-    let smallest = "--shards 4 --prefetch-window 1 --batch-commands 1 --read-buffer 16kb --linger-us 20 \
+    let smallest = "--shards 4 --batch-commands 1 --read-buffer 16kb --linger-us 20 \
                     --spin-us 0 --huge-pages no --tcp-nodelay no --steering hash --ring-depth 128";
-    let odd = "--shards 3 --prefetch-window 7 --batch-commands 100 --read-buffer 20kb --prefault yes \
+    let odd = "--shards 3 --batch-commands 100 --read-buffer 20kb --prefault yes \
                --maxmemory 128mb --steering incoming-cpu --ring-depth 300";
-    let largest =
-        "--shards 2 --prefetch-window 64 --read-buffer 1mb --spin-us 100 --steering least-loaded";
+    let largest = "--shards 2 --read-buffer 1mb --spin-us 100 --steering least-loaded";
     for options in [smallest, odd, largest] {
         let options: Vec<&str> = options.split_whitespace().collect();
         check_against_a_map(&options, scale(4, 40));

@@ -19,8 +19,6 @@ pub use rewrite::rewrite;
 pub use rows::SETTINGS;
 pub use value::{Field, Lens, format_bytes, parse_bytes, parse_cpus};
 
-use crate::limits::WINDOW_COMMAND_COUNT_MAX;
-
 /// The values in force. [`SETTINGS`] has their names, units and meaning.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -88,8 +86,6 @@ pub struct Settings {
     pub preempt_timer_us: u64,
     /// `prefault`
     pub prefault: bool,
-    /// `prefetch-window`
-    pub prefetch_window: u64,
     /// `protected-mode`
     pub protected_mode: bool,
     /// `proto-max-bulk-len`
@@ -230,14 +226,6 @@ impl Settings {
         setting.field.get(self)
     }
 
-    /// Commands of a pipeline that are parsed ahead: `prefetch-window`, also if a program wrote what it
-    /// does not take.
-    #[inline]
-    pub fn window_width(&self) -> usize {
-        usize::try_from(self.prefetch_window)
-            .map_or(1, |width| width.clamp(1, WINDOW_COMMAND_COUNT_MAX))
-    }
-
     /// Whether no reply may tell of what is not on disk.
     #[inline]
     pub fn syncs_always(&self) -> bool {
@@ -290,7 +278,6 @@ impl Default for Settings {
             port: 0,
             preempt_timer_us: 0,
             prefault: false,
-            prefetch_window: 0,
             protected_mode: false,
             proto_max_bulk_len_bytes: 0,
             read_buffer_bytes: 0,

@@ -171,7 +171,7 @@ impl<'a> Worker<'a> {
             Some(window) => window,
             None => self.parts.windows.pop().unwrap_or_default(),
         };
-        window.begin(self.parts.core.settings.window_width());
+        window.begin();
         let turn = self.run_commands(&mut window);
         if window.is_empty() || self.connection.is_closing {
             window.clear();

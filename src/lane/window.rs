@@ -17,18 +17,16 @@ use super::input::Input;
 use crate::command::{Row, Scope, lookup};
 use crate::hash::{Hasher, KeyHash, cluster_slot, shard_of_slot};
 use crate::limits::{
-    LARGE_VALUE_LEN_BYTES_MIN, POOLED_SPAN_COUNT_MAX, TURN_LEN_BYTES_MAX, WINDOW_COMMAND_COUNT,
-    WINDOW_COMMAND_COUNT_MAX,
+    LARGE_VALUE_LEN_BYTES_MIN, POOLED_SPAN_COUNT_MAX, PROBE_COMMAND_COUNT, TURN_LEN_BYTES_MAX,
+    WINDOW_COMMAND_COUNT,
 };
 use crate::resp::{Args, Head, Limits, ProtocolError, Span, Step};
 use crate::shard::{Probe, Shard};
 
 /// Commands that were parsed and not executed yet.
 pub(super) struct Window {
-    /// Command number n is at `n % WINDOW_COMMAND_COUNT_MAX`.
-    ring: [Parsed; WINDOW_COMMAND_COUNT_MAX],
-    /// Commands parsed ahead, `prefetch-window`: a part of the ring.
-    width: usize,
+    /// Command number n is at `n % WINDOW_COMMAND_COUNT`.
+    ring: [Parsed; WINDOW_COMMAND_COUNT],
     /// How many commands have come so far: `executed <= probed <= parsed`.
     executed: usize,
     probed: usize,
@@ -118,8 +116,7 @@ impl Heads {
 impl Default for Window {
     fn default() -> Self {
         Self {
-            ring: [Parsed::default(); WINDOW_COMMAND_COUNT_MAX],
-            width: WINDOW_COMMAND_COUNT,
+            ring: [Parsed::default(); WINDOW_COMMAND_COUNT],
             executed: 0,
             probed: 0,
             parsed: 0,
@@ -134,11 +131,8 @@ impl Default for Window {
 }
 
 impl Window {
-    /// More input may have come. Behind an error nothing of it is looked at. From now on `width`
-    /// commands are parsed ahead.
-    pub(super) fn begin(&mut self, width: usize) {
-        debug_assert!((1..=WINDOW_COMMAND_COUNT_MAX).contains(&width));
-        self.width = width;
+    /// More input may have come. Behind an error nothing of it is looked at.
+    pub(super) fn begin(&mut self) {
         self.is_starved = self.error.is_some();
         self.refill_at = self.executed;
     }
@@ -158,8 +152,7 @@ impl Window {
         if self.executed >= self.refill_at {
             self.parse_ahead(input, limits, placement, shard, reads_others);
             self.probe_ahead(shard, reads_others);
-            // A quarter of the window runs between two fillings.
-            self.refill_at = self.parsed.min(self.executed + self.width.div_ceil(4));
+            self.refill_at = self.parsed.min(self.executed + REFILL_COMMAND_COUNT);
         }
     }
 
@@ -174,7 +167,7 @@ impl Window {
     ) {
         // Who has yet to authenticate may be allowed more after the next command.
         let width = if limits.is_authenticated {
-            self.width
+            WINDOW_COMMAND_COUNT
         } else {
             1
         };
@@ -187,9 +180,9 @@ impl Window {
 
     #[inline(never)]
     fn probe_ahead(&mut self, shard: &Shard, reads_others: bool) {
-        let end = self.parsed.min(self.executed + self.width.div_ceil(2));
+        let end = self.parsed.min(self.executed + PROBE_COMMAND_COUNT);
         while self.probed < end {
-            let parsed = &mut self.ring[self.probed % WINDOW_COMMAND_COUNT_MAX];
+            let parsed = &mut self.ring[self.probed % WINDOW_COMMAND_COUNT];
             let (owner, hash) = (parsed.owner, parsed.probe.hash);
             let aim = parsed.aim(reads_others);
             parsed.probe = direct::probe(owner, hash, shard, aim);
@@ -267,7 +260,7 @@ impl Window {
     fn push(&mut self, parsed: Parsed, span_start: usize, shard: &Shard, reads_others: bool) {
         let (owner, hash) = (parsed.owner, parsed.probe.hash);
         direct::prefetch_bucket(owner, hash, shard, reads_others && parsed.is_read());
-        self.ring[self.parsed % WINDOW_COMMAND_COUNT_MAX] = Parsed {
+        self.ring[self.parsed % WINDOW_COMMAND_COUNT] = Parsed {
             span_start: self.spans_dropped + span_start,
             ..parsed
         };
@@ -296,7 +289,7 @@ impl Window {
     /// The next command to execute.
     #[inline]
     pub(super) fn front(&self) -> Option<&Parsed> {
-        (self.executed < self.parsed).then(|| &self.ring[self.executed % WINDOW_COMMAND_COUNT_MAX])
+        (self.executed < self.parsed).then(|| &self.ring[self.executed % WINDOW_COMMAND_COUNT])
     }
 
     /// Passes over the command that [`Window::front`] showed.
@@ -330,8 +323,10 @@ impl Window {
     }
 }
 
+/// Commands executed between two fillings of the window: what each stage does in one loop of its own.
+const REFILL_COMMAND_COUNT: usize = PROBE_COMMAND_COUNT / 2;
 /// Spans after which those of executed commands are forgotten: a few cache lines.
-const SPANS_KEPT_COUNT_MAX: usize = 4 * WINDOW_COMMAND_COUNT_MAX;
+const SPANS_KEPT_COUNT_MAX: usize = 8 * WINDOW_COMMAND_COUNT;
 
 impl Default for Parsed {
     /// A blank line or an empty array: nothing to execute.

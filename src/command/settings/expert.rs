@@ -99,20 +99,6 @@ pub(super) const PREFAULT: Setting = setting(
     "take maxmemory from the kernel at the start, and keep it; in memory only",
 );
 
-pub(super) const PREFETCH_WINDOW: Setting = setting(
-    "prefetch-window",
-    Group::Expert,
-    "COUNT",
-    "32",
-    Field::Number {
-        lens: lens!(prefetch_window),
-        min: 1,
-        max: limits::WINDOW_COMMAND_COUNT_MAX as u64,
-    },
-    "commands of a pipeline parsed ahead, their memory on the way",
-)
-.live();
-
 // Long, because the timer itself can make an executor sleep on its work (ARCHITECTURE.md, "The
 // guard").
 pub(super) const PREEMPT_TIMER_US: Setting = setting(

@@ -331,7 +331,6 @@ pub const SETTINGS: &[Setting] = &[
     ),
     expert::PREEMPT_TIMER_US,
     expert::PREFAULT,
-    expert::PREFETCH_WINDOW,
     setting(
         "protected-mode",
         Group::Network,
