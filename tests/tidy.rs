@@ -364,7 +364,7 @@ fn links_in_documents_lead_somewhere() {
                 folder.join(file)
             };
             let Ok(text) = std::fs::read_to_string(root().join(&path)) else {
-                if !root().join(&path).is_dir() {
+                if !root().join(&path).exists() {
                     found.push(format!("{}:{line}: {target} is not there", document.path));
                 }
                 continue;
