@@ -35,7 +35,7 @@ check:
 licences:
 	cargo deny --workspace --locked check licenses sources bans
 
-# Reproducible; `tools/dist --again` proves it.
+# `tools/dist --again` builds it in another folder and compares.
 dist:
 	tools/dist
 
