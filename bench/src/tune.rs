@@ -34,7 +34,7 @@ const NUMBER_LEN: usize = 3;
 
 /// Run an experiment file (a question, a knob and its values, a load) A B A B against the real server
 /// and write a record: what was measured, and what it proves. Records hold their experiment, so that
-/// `tune tuning/001-.../experiment.toml` asks the same question of another host.
+/// `tune RECORD/experiment.toml` asks the same question of another host.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "tune")]
 pub(crate) struct Options {
