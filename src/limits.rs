@@ -151,6 +151,11 @@ pub const REGION_LEN_BYTES_MAX: u64 = 1 << 43;
 pub const LARGE_SLICE_LEN_BYTES_MIN: u64 = 2 * GIB as u64;
 /// Unit of address space of a large value.
 pub const LARGE_EXTENT_LEN_BYTES_MIN: usize = 64 * KIB;
+/// What of a large value in a file is written again when a byte of it changes.
+pub const LARGE_PIECE_LEN_BYTES: usize = MIB;
+/// Pieces that are shown elsewhere than where they are: each may be two mappings more, of which Linux
+/// lets a process have 65,530 (`vm.max_map_count`). With more, a change copies the value.
+pub const LARGE_SHOWN_PIECES_MAX: usize = 16 * KIB;
 /// A large value that outgrows its address space gets this many times its length, so that it
 /// moves once per three doublings. Address space is free.
 pub const LARGE_EXTENT_GROWTH: u64 = 8;

@@ -166,7 +166,7 @@ pub enum Sharing {
 }
 
 impl Reservation {
-    /// Puts the first `len_bytes` of a file where the range from `start` was.
+    /// Puts a part of a file, by its offset in bytes, where the range from `start` was.
     ///
     /// # Safety
     /// 1. No reference into the range is alive, and nothing it holds is needed any more;
@@ -182,8 +182,10 @@ impl Reservation {
         start: usize,
         len_bytes: usize,
         file: &File,
+        file_offset: u64,
         sharing: Sharing,
     ) -> io::Result<()> {
+        let file_offset = i64::try_from(file_offset).map_err(io::Error::other)?;
         let address = self.range(start, len_bytes);
         let flags = match sharing {
             Sharing::Shared => libc::MAP_SHARED,
@@ -198,7 +200,7 @@ impl Reservation {
                 libc::PROT_READ | libc::PROT_WRITE,
                 flags | libc::MAP_FIXED,
                 file.as_raw_fd(),
-                0,
+                file_offset,
             )
         };
         if mapped == libc::MAP_FAILED {

@@ -67,6 +67,16 @@ fn make(folder: &Path, random: &mut Random) -> Content {
     content
 }
 
+/// Adds a large value of which a piece was changed.
+fn add_pieces(folder: &Path) {
+    let mut store = opening().open(folder).expect("an undamaged file");
+    let key = b"key:0900";
+    store.set(key, &key.repeat(5 << 15)).expect("room");
+    let shard = store.shard(key);
+    let changed = shard.write_range(shard.key(key), 1 << 20, b"changed", 0);
+    assert!(changed.is_ok());
+}
+
 fn transact(
     store: &mut Store,
     key: &[u8],
@@ -127,6 +137,70 @@ fn place(ranges: &[std::ops::Range<u64>], random: &mut Random) -> u64 {
     range.start + random.below(len) as u64
 }
 
+/// A reference to a run in a file: where its record is, and the record.
+type Found = (u64, Vec<u8>);
+
+/// The records of large values that a file holds, live or not: eight bytes of key, no expiry, and a
+/// reference of 24 bytes and 16 for each piece elsewhere.
+fn references(folder: &Path, ranges: &[std::ops::Range<u64>]) -> Vec<Found> {
+    let file = File::open(folder.join("coremap.data")).expect("a data file");
+    let mut found = Vec::new();
+    for range in ranges {
+        let len = usize::try_from(range.end - range.start).expect("small");
+        let mut bytes = vec![0; len];
+        file.read_exact_at(&mut bytes, range.start).expect("there");
+        for at in (0..len.saturating_sub(40)).step_by(8) {
+            let value_len = usize::from(u16::from_le_bytes([bytes[at + 6], bytes[at + 7]]));
+            let is_large = bytes[at + 4] & 0b1011_1111 == 2 && bytes[at + 5] == 8;
+            let end = at + 16 + value_len;
+            let has_key = bytes[at + 8..].starts_with(b"key:");
+            if is_large && has_key && value_len >= 24 && value_len % 16 == 8 && end <= len {
+                found.push((range.start + at as u64, bytes[at..end].to_vec()));
+            }
+        }
+    }
+    found
+}
+
+/// Writes a record with another reference, its check as it has to be: checksums are linear, so that
+/// nobody needs to know what they are mixed with.
+fn forge(folder: &Path, found: &Found, change: impl FnOnce(&mut [u8])) {
+    let (at, before) = found;
+    let mut after = before.clone();
+    change(&mut after[16..]);
+    let check = u32::from_le_bytes(before[..4].try_into().expect("four"));
+    let check = check ^ crc32c::crc32c(&before[4..]) ^ crc32c::crc32c(&after[4..]);
+    after[..4].copy_from_slice(&check.to_le_bytes());
+    let path = folder.join("coremap.data");
+    let file = OpenOptions::new().write(true).open(path).expect("there");
+    file.write_all_at(&after, *at).expect("room");
+}
+
+/// Makes a reference say something else: a word of it is another, a random one, or one like others'.
+fn forge_any(folder: &Path, found: &[Found], random: &mut Random) {
+    let one = &found[random.below(found.len())];
+    let other = &found[random.below(found.len())].1;
+    forge(folder, one, |reference| {
+        let at = 4 * random.below(reference.len() / 4);
+        let word = match random.below(4) {
+            0 => random.next().to_le_bytes(),
+            1 => (1u64 << random.below(50)).to_le_bytes(),
+            2 => u64::MAX.to_le_bytes(),
+            _ => other[16..24].try_into().expect("eight"),
+        };
+        match random.below(3) {
+            0 => reference[at..at + 4].copy_from_slice(&word[..4]),
+            1 if at + 8 <= reference.len() => reference[at..at + 8].copy_from_slice(&word),
+            // The whole reference of another, or a part of it.
+            _ => {
+                let len = reference.len().min(other.len() - 16);
+                let start = if random.below(2) == 0 { 0 } else { 4 };
+                reference[start..len].copy_from_slice(&other[16 + start..16 + len]);
+            }
+        }
+    });
+}
+
 /// Damages a file.
 fn hurt(folder: &Path, ranges: &[std::ops::Range<u64>], random: &mut Random) {
     let path = folder.join("coremap.data");
@@ -164,6 +238,11 @@ fn is_sound(store: &mut Store, random: &mut Random) {
     for (key, value) in store.content() {
         assert!(value.starts_with(&key), "a value of another key");
     }
+    is_usable(store, random);
+}
+
+/// What is stored is there.
+fn is_usable(store: &mut Store, random: &mut Random) {
     for number in 0..200 {
         let key = format!("key:{number:04}").into_bytes();
         let value = value_of(&key, random);
@@ -265,4 +344,98 @@ fn a_damaged_record_is_refused_with_its_place_and_the_rest_can_be_salvaged() {
     assert!(salvaged.expect("the rest").content() == left);
     let mut store = opening().open(folder.path()).expect("no damage is left");
     assert!(store.content() == left);
+}
+
+#[test]
+fn crafted_references_to_large_values_are_damage_at_most() {
+    let mut random = Random(seed());
+    let folder = Folder::new();
+    make(folder.path(), &mut random);
+    add_pieces(folder.path());
+    let found = references(folder.path(), &ranges(folder.path()));
+    assert!(found.iter().any(|(_, record)| record.len() > 40));
+    let mut refused_count = 0;
+    for _ in 0..scale(60, 3_000) {
+        let image = Folder::new();
+        copy(folder.path(), image.path());
+        for _ in 0..1 + random.below(3) {
+            forge_any(image.path(), &found, &mut random);
+        }
+        let inspected = opening().inspecting().open(image.path());
+        let is_damaged = inspected.map_or(true, |store| !store.report.damage.is_empty());
+        let served = opening().open(image.path());
+        match served {
+            Ok(mut store) => {
+                assert!(!is_damaged);
+                is_usable(&mut store, &mut random);
+            }
+            Err(RecoverError::Damaged(_)) => refused_count += 1,
+            Err(error) => panic!("{error}"),
+        }
+        let salvaged = opening().salvaging().open(image.path());
+        is_usable(&mut salvaged.expect("the rest"), &mut random);
+    }
+    assert!(refused_count > 0);
+}
+
+/// A closed file with two large values.
+fn two_large_values(folder: &Path) -> Vec<Found> {
+    let mut store = opening().open(folder).expect("a new file");
+    for key in [b"key:0001", b"key:0002"] {
+        store.set(key, &[key[7]; 40_000]).expect("room");
+    }
+    store.region.close_clean().expect("a disk");
+    drop(store);
+    references(folder, &ranges(folder))
+}
+
+#[test]
+fn two_large_values_at_one_place_are_both_lost() {
+    let folder = Folder::new();
+    let found = two_large_values(folder.path());
+    let [one, other] = &found[..] else {
+        panic!("{found:?}");
+    };
+    forge(folder.path(), other, |reference| {
+        reference[4..24].copy_from_slice(&one.1[20..40]);
+    });
+    let Err(RecoverError::Damaged(report)) = opening().open(folder.path()).map(|_| ()) else {
+        panic!("served");
+    };
+    assert!(
+        report.damage[0].reason.contains("at one place"),
+        "{report:?}"
+    );
+    let salvaged = opening().salvaging().open(folder.path());
+    assert!(salvaged.expect("the rest").content().is_empty());
+}
+
+#[test]
+fn the_number_of_a_run_in_a_file_decides_no_allocation() {
+    let folder = Folder::new();
+    let found = two_large_values(folder.path());
+    let peak_kib = || {
+        let status = fs::read_to_string("/proc/self/status").expect("Linux");
+        let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+        let number = line.and_then(|line| line.split_whitespace().nth(1));
+        number
+            .and_then(|kib| kib.parse::<u64>().ok())
+            .expect("a number")
+    };
+    let before_kib = peak_kib();
+    for (found, number) in found.iter().zip([(1 << 25) - 1, u32::MAX]) {
+        forge(folder.path(), found, |reference| {
+            reference[..4].copy_from_slice(&number.to_le_bytes());
+        });
+    }
+    let mut store = opening()
+        .open(folder.path())
+        .expect("nothing is wrong with it");
+    assert_eq!(store.content().len(), 2);
+    store.set(b"key:0003", &[3; 40_000]).expect("room");
+    assert_eq!(store.remove(b"key:0001"), Ok(true));
+    assert!(
+        peak_kib() < before_kib + (1 << 20),
+        "a gigabyte for a number"
+    );
 }

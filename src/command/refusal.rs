@@ -150,6 +150,7 @@ pub const fn no_room(error: OutOfMemory) -> &'static str {
     match error {
         OutOfMemory::Budget => "OOM command not allowed when used memory > 'maxmemory'.",
         OutOfMemory::Disk => "MISCONF Errors writing to the AOF file: No space left on device",
+        OutOfMemory::LongKey => "ERR key is too long to be kept in a file",
     }
 }
 

@@ -19,7 +19,9 @@
 //! thing is safe to return (`shard::limbo`).
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -32,6 +34,7 @@ use super::superblock::{GENERATION_COUNT_MAX, Generation, Superblock};
 use super::{BlockIndex, Region, RegionOptions};
 use crate::atomic::{AtomicBool, Ordering};
 use crate::error::Error;
+use crate::limits::PAGE_LEN_BYTES;
 use crate::sys::{self, Sharing};
 
 /// What a file is opened for.
@@ -46,6 +49,10 @@ pub struct FileOptions {
     /// What a new file's checks and seals are mixed with; `None`: a random number.
     pub secret: Option<u64>,
 }
+
+/// Zeros written at a time: a page.
+#[expect(clippy::cast_possible_truncation, reason = "a page")]
+const BLANK_LEN_BYTES: usize = PAGE_LEN_BYTES as usize;
 
 /// What makes a region durable.
 #[derive(Debug)]
@@ -127,13 +134,9 @@ impl Region {
             options.region,
             options.capacity_bytes(),
         )?;
-        let sharing = match options.access {
-            Access::Inspect => Sharing::Private,
-            Access::Serve | Access::Salvage => Sharing::Shared,
-        };
         let mut region = Self::new(plan, options.region, true)?;
         region
-            .map_file(&data.file, sharing)
+            .map_file(&data.file, data.access.sharing())
             .map_err(|error| data.cannot("map", &error))?;
         let secret = superblock.secret;
         let census = Census::take(&superblock, plan.first_block, |block| {
@@ -360,6 +363,23 @@ impl Region {
             durable.data.access != Access::Inspect
                 && sys::punch(&durable.data.file, offset, len_bytes).is_ok()
         })
+    }
+
+    /// Writes zeros where room on disk cannot be given back. Through the file: addresses of the large
+    /// area may show other parts of it.
+    /// False: the file cannot be written.
+    pub(super) fn blank(&self, offset: u64, len_bytes: u64) -> bool {
+        let zeros = [0; BLANK_LEN_BYTES];
+        let mut pages = (offset..offset + len_bytes).step_by(BLANK_LEN_BYTES);
+        let write = |durable: &Durable, page| durable.data.file.write_all_at(&zeros, page);
+        let durable = self.durable.as_ref();
+        durable.is_some_and(|durable| pages.all(|page| write(durable, page).is_ok()))
+    }
+
+    /// The file behind the region, and how it is mapped.
+    pub(super) fn backing(&self) -> Option<(&File, Sharing)> {
+        let data = &self.durable.as_ref()?.data;
+        Some((&data.file, data.access.sharing()))
     }
 
     /// Marks a block as one that holds nothing any more. Returns the round that makes this certain,

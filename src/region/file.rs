@@ -43,7 +43,7 @@ use super::plan::Geometry;
 use super::superblock::{Generation, Refusal, SUPERBLOCK_LEN_BYTES_MAX, Superblock, VERSION};
 use super::{BlockIndex, FileOptions};
 use crate::error::Error;
-use crate::sys;
+use crate::sys::{self, Sharing};
 
 /// Where the second copy of the superblock begins, and how far copies lie apart.
 pub(super) const COPY_STRIDE_BYTES: u64 = 64 * 1024;
@@ -69,6 +69,16 @@ pub enum Access {
     Salvage,
     /// Look at it: what is written to the region stays in memory.
     Inspect,
+}
+
+impl Access {
+    /// How a file is mapped for it.
+    pub(super) const fn sharing(self) -> Sharing {
+        match self {
+            Self::Inspect => Sharing::Private,
+            Self::Serve | Self::Salvage => Sharing::Shared,
+        }
+    }
 }
 
 /// An open data file, locked.

@@ -416,7 +416,7 @@ impl Region {
     fn release_pages(&self, offset: u64, len_bytes: u64) {
         let is_in_file = self.is_durable() && offset < self.plan.file_len_bytes();
         if is_in_file {
-            if !self.punch(offset, len_bytes) {
+            if !self.punch(offset, len_bytes) && !self.blank(offset, len_bytes) {
                 // SAFETY: as below, and the room on disk is there: it could not be given back.
                 unsafe { self.address(offset).write_bytes(0, to_usize(len_bytes)) };
             }
@@ -446,8 +446,30 @@ impl Region {
         // 2. the file is locked, so no process that respects the lock makes it shorter.
         unsafe {
             self.reservation
-                .map_file(self.reservation_offset(0), len_bytes, file, sharing)
+                .map_file(self.reservation_offset(0), len_bytes, file, 0, sharing)
         }
+    }
+
+    /// Lets whole pages of the large area, from `offset` on, show those of the file from `shown` on,
+    /// which need not be theirs. The caller owns both and holds no reference into the first. False: the
+    /// kernel refuses.
+    #[must_use]
+    pub fn show(&self, offset: u64, shown: u64, len_bytes: u64) -> bool {
+        let is_inside =
+            |offset: u64| self.is_large(offset) && self.is_large(offset + len_bytes - 1);
+        assert!(is_inside(offset) && is_inside(shown));
+        let Some((file, sharing)) = self.backing() else {
+            return false;
+        };
+        let start = self.reservation_offset(offset);
+        // SAFETY:
+        // 1. the caller holds no reference into the range, and what it showed is in the file;
+        // 2. as in `map_file`.
+        let mapped = unsafe {
+            self.reservation
+                .map_file(start, to_usize(len_bytes), file, shown, sharing)
+        };
+        mapped.is_ok()
     }
 
     /// The word in the file that says whose a block is.

@@ -2,10 +2,17 @@
 //!
 //! A value in the log is written again, changed. A large one is changed where it is, so that a small
 //! change costs what it changes; unless it is pinned or has outgrown its address space, then it is
-//! copied once. In a file it is copied each time, because a crash could leave a half of the change.
+//! copied once. In a file nothing may change in place, because a crash could leave a half of it: the
+//! pieces that change are written elsewhere (`large::pieces`).
+
+use std::collections::BTreeSet;
+use std::ops::Range;
 
 use super::durable::tombstone_of;
-use super::{Attributes, Key, OutOfMemory, Place, Purpose, Shape, Shard, Space};
+use super::{
+    Attributes, Key, Kind, Large, OutOfMemory, Place, Purpose, Retired, Shape, Shard, Slot, Space,
+    shape_of,
+};
 
 /// A change of one key's value: bytes that go to offsets, zeros before them if it was shorter.
 struct Patch<'a> {
@@ -14,11 +21,37 @@ struct Patch<'a> {
     len_bytes: usize,
 }
 
+/// A large value that is to be changed.
+#[derive(Clone, Copy)]
+struct Target {
+    place: Place,
+    run: u32,
+}
+
 impl Patch<'_> {
     fn write(&self, value: &mut [u8]) {
         for (offset_bytes, bytes) in self.pieces {
             value[*offset_bytes..][..bytes.len()].copy_from_slice(bytes);
         }
+    }
+
+    /// Writes what of it falls into a part of the value that begins at `start`.
+    fn write_within(&self, start: usize, part: &mut [u8]) {
+        let end = start + part.len();
+        for (offset_bytes, bytes) in self.pieces {
+            let from = start.max(*offset_bytes);
+            let to = end.min(offset_bytes + bytes.len());
+            if from < to {
+                part[from - start..to - start]
+                    .copy_from_slice(&bytes[from - offset_bytes..to - offset_bytes]);
+            }
+        }
+    }
+
+    /// What it changes.
+    fn ranges(&self) -> impl Iterator<Item = Range<usize>> {
+        let pieces = self.pieces.iter();
+        pieces.map(|(offset_bytes, bytes)| *offset_bytes..offset_bytes + bytes.len())
     }
 }
 
@@ -78,24 +111,20 @@ impl Shard {
             pieces,
             len_bytes: end,
         };
+        let attributes = Attributes {
+            is_raw: true,
+            ..Attributes::default()
+        };
         let place = match self.find_place(key, now_ms) {
             Some(place) => place,
-            None if end >= self.large_len_bytes_min => {
+            None if self.is_large(key, end, attributes) => {
                 let run = self.with_room(|shard| shard.large.create(end))?;
                 made.write(self.large.bytes_mut(run));
-                let attributes = Attributes {
-                    is_raw: true,
-                    ..Attributes::default()
-                };
                 return self.store_changed(key, run, attributes, now_ms);
             }
             None => {
                 let mut value = vec![0; end];
                 made.write(&mut value);
-                let attributes = Attributes {
-                    is_raw: true,
-                    ..Attributes::default()
-                };
                 self.store(key, &value, attributes, now_ms)?;
                 return Ok(end as u64);
             }
@@ -194,8 +223,8 @@ impl Shard {
             is_raw: true,
         };
         if let Some(run) = record.run() {
-            self.patch_large(key, run, patch, attributes, now_ms)
-        } else if patch.len_bytes >= self.large_len_bytes_min {
+            self.patch_large(key, Target { place, run }, patch, attributes, now_ms)
+        } else if self.is_large(key, patch.len_bytes, attributes) {
             let len_bytes = patch.len_bytes;
             let run = self.with_room(|shard| shard.large.create_growing(len_bytes))?;
             let record = self.log.record(self.table.slot(place).location());
@@ -236,15 +265,16 @@ impl Shard {
         Ok(patch.len_bytes as u64)
     }
 
-    /// Changes a large value where it is, or a copy of it.
+    /// Changes a large value where it is, or copies of the pieces that change, or a copy of it.
     fn patch_large(
         &mut self,
         key: Key<'_>,
-        run: u32,
+        target: Target,
         patch: &Patch<'_>,
         attributes: Attributes,
         now_ms: u64,
     ) -> Result<u64, OutOfMemory> {
+        let run = target.run;
         let len_bytes = patch.len_bytes;
         let may_change = !self.log.is_durable() && !self.large.is_pinned(run);
         if may_change && self.large.has_space(run, len_bytes) {
@@ -253,9 +283,68 @@ impl Shard {
             self.mark_change(key.hash());
             return Ok(len_bytes as u64);
         }
+        if self.log.is_durable()
+            && let Some(indices) = self.large.pieces_of(run, patch.ranges(), len_bytes)
+            && self.patch_pieces(key, target, patch, &indices, attributes)?
+        {
+            return Ok(len_bytes as u64);
+        }
         let copy = self.with_room(|shard| shard.large.copy(run, len_bytes))?;
         patch.write(self.large.bytes_mut(copy));
         self.store_changed(key, copy, attributes, now_ms)
+    }
+
+    /// Writes the pieces of a large value anew that change, and a record that names them; false: the
+    /// value has to be copied.
+    fn patch_pieces(
+        &mut self,
+        key: Key<'_>,
+        target: Target,
+        patch: &Patch<'_>,
+        indices: &BTreeSet<u32>,
+        attributes: Attributes,
+    ) -> Result<bool, OutOfMemory> {
+        let Target { place, run } = target;
+        let reference_len_bytes = self.large.reference_len_bytes(run, indices);
+        let mut shape = shape_of(key, reference_len_bytes, attributes);
+        shape.kind = Kind::LARGE_STRING;
+        if shape.len_bytes() as u64 > self.log.record_len_bytes_max() {
+            return Ok(false);
+        }
+        let mut revision = self.large.begin_revision(run, patch.len_bytes);
+        let mut made = Ok(());
+        for &index in indices {
+            made = made.and_then(|()| {
+                self.with_room(|shard| {
+                    let write = |start: usize, piece: &mut [u8]| patch.write_within(start, piece);
+                    shard.large.revise(&mut revision, index, write)
+                })
+            });
+        }
+        // The last that can fail for want of memory, and then the kernel's mappings.
+        let made = made.and_then(|()| self.make_room(&[shape], Purpose::Write));
+        if made.is_err() || !self.large.show(&revision) {
+            self.give_up(Retired::Extent(Large::give_up_revision(revision)));
+            return made.map(|()| false);
+        }
+        let space = self.reserve(shape, Purpose::Write);
+        let space = space.expect("room was made for it, and nothing was written since");
+        let reference = self.large.revised(&revision).to_bytes();
+        shape
+            .write(self.fill(&space), key.bytes, attributes.expires_at_ms)
+            .copy_from_slice(&reference);
+        self.complete(&space);
+        self.mark_change(key.hash());
+        let old = self.table.slot(place).location();
+        self.table
+            .replace(place, Slot::new(key.hash().tag(), space.location()));
+        self.table.touch(place);
+        let replaced = self.large.apply(revision);
+        self.bury(old);
+        self.volatile_count += u64::from(attributes.expires_at_ms.is_some());
+        self.give_up(Retired::Extent(replaced));
+        self.pay_for(shape.len_bytes());
+        Ok(true)
     }
 
     /// Makes a run the value of a key, or gives it up; returns the value's length.

@@ -85,6 +85,11 @@ impl Extents {
     }
 }
 
+/// Address space that is taken for `len_bytes`.
+pub(super) fn taken_bytes(len_bytes: u64) -> u64 {
+    UNIT << order_of(len_bytes)
+}
+
 fn order_of(len_bytes: u64) -> usize {
     let units = len_bytes.div_ceil(UNIT).max(1);
     units.next_power_of_two().ilog2() as usize

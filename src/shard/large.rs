@@ -18,15 +18,8 @@
 //! changes nor goes away: a write to it copies, a delete condemns it until the last pin is gone.
 //!
 //! **In a file** the record says where the run is, how long its value and what its checksum: a start
-//! needs nothing else. So a value in a file is never changed in place, which a crash could leave half
-//! done: it is copied.
-//!
-//! ```text
-//!   0          4          8                   16                  24
-//!   ┌──────────┬──────────┬───────────────────┬───────────────────┐
-//!   │ run, u32 │ crc, u32 │ offset, u64       │ length, u64       │     in the record, as its value
-//!   └──────────┴──────────┴───────────────────┴───────────────────┘
-//! ```
+//! needs nothing else (`reference`). So nothing of a value in a file is ever changed in place, which a
+//! crash could leave half done: the pieces that change are written elsewhere (`pieces`).
 //!
 //! A key too long for a block of the log has its whole record in a run (`Owner::Key`); the run's
 //! number stands in the eight bytes before the record.
@@ -36,14 +29,22 @@
     reason = "runs are bytes of address space that this shard owns"
 )]
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
 use crate::limits::{LARGE_EXTENT_GROWTH, PAGE_LEN_BYTES, RECORD_ALIGN_BYTES};
 use crate::region::Region;
 
-use super::extents::Extents;
+use super::extents::{Extents, taken_bytes};
 use super::slot::Location;
+
+mod pieces;
+mod reference;
+
+use reference::Piece;
+
+pub(super) use reference::RunReference;
 
 /// The runs of one shard.
 #[derive(Debug)]
@@ -53,29 +54,42 @@ pub(super) struct Large {
     extents: Extents,
     /// Runs that were found in other slices, for the shards of those to know.
     foreign: Vec<(u64, u64)>,
-    runs: Vec<Run>,
+    /// By their numbers; a file may hold any.
+    runs: BTreeMap<u32, Run>,
     free_numbers: Vec<u32>,
+    /// No higher number was given out, and those below are in use or free.
+    next_number: u32,
     /// Runs in limbo.
     retired_count: usize,
+    shard_count: usize,
+    /// Pieces that are shown elsewhere than where they are.
+    shown_count: usize,
     committed_bytes: u64,
     /// Raised by FLUSHALL: older runs are garbage.
     generation: u32,
-    /// Where the search for garbage goes on.
-    sweep_at: usize,
+    /// Where the search for garbage goes on; `None`: there is none left.
+    sweep_at: Option<u32>,
 }
 
-/// Address space of a run that is being given up.
-#[derive(Debug)]
+/// Pages and address space that are being given up.
+#[derive(Debug, Default)]
 pub(super) struct Extent {
-    /// Of the run, which keeps it until the extent is given back.
-    number: u32,
-    offset: u64,
-    reserved_bytes: u64,
-    /// Pages from the start that still count against the budget.
+    /// Of the run if it is all of one, which keeps it until the extent is given back.
+    number: Option<u32>,
+    /// Pages that still count against the budget.
+    pages: Vec<Range<u64>>,
     committed_bytes: u64,
+    /// Address space, as it was taken; of a run its own first, then that of its pieces.
+    spaces: Vec<(u64, u64)>,
 }
 
 impl Extent {
+    /// Adds pages that count.
+    fn add(&mut self, pages: Range<u64>) {
+        self.committed_bytes += pages.end - pages.start;
+        self.pages.push(pages);
+    }
+
     /// Bytes that count against the budget.
     pub(super) const fn committed_bytes(&self) -> u64 {
         self.committed_bytes
@@ -93,7 +107,7 @@ pub struct Pinned {
     pub len_bytes: usize,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Run {
     offset: u64,
     reserved_bytes: u64,
@@ -105,26 +119,18 @@ struct Run {
     /// In a file: the checksum of the first bytes, and of how many.
     check: u32,
     checked_bytes: u64,
+    /// In a file: those that are not in the run, in order. Its addresses show them.
+    pieces: Vec<Piece>,
 }
 
 impl Run {
-    const FREE: Self = Self {
-        offset: 0,
-        reserved_bytes: 0,
-        committed_bytes: 0,
-        len_bytes: 0,
-        pin_count: 0,
-        generation: 0,
-        state: State::Free,
-        check: 0,
-        checked_bytes: 0,
-    };
+    fn has_piece(&self, index: u32) -> bool {
+        self.pieces.iter().any(|piece| piece.index == index)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// The number can be given to another run.
-    Free,
     Live,
     /// No value yet, and pinned by whoever fills it.
     Draft,
@@ -134,83 +140,27 @@ enum State {
     Retired,
 }
 
-/// What a record says of the run that holds its value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct RunReference {
-    pub(super) number: u32,
-    /// crc32c of the value; 0 in anonymous memory.
-    pub(super) check: u32,
-    pub(super) offset: u64,
-    /// Of the value when the record was written.
-    pub(super) len_bytes: u64,
-}
-
-impl RunReference {
-    pub(super) const LEN_BYTES: usize = 24;
-
-    pub(super) fn to_bytes(self) -> [u8; Self::LEN_BYTES] {
-        let mut bytes = [0; Self::LEN_BYTES];
-        bytes[..4].copy_from_slice(&self.number.to_le_bytes());
-        bytes[4..8].copy_from_slice(&self.check.to_le_bytes());
-        bytes[8..16].copy_from_slice(&self.offset.to_le_bytes());
-        bytes[16..].copy_from_slice(&self.len_bytes.to_le_bytes());
-        bytes
-    }
-
-    /// Whether the value is there, with this checksum. Of a run that nobody writes.
-    pub(super) fn is_whole(self, region: &Region) -> bool {
-        self.is_possible(region) && {
-            // SAFETY: within the large area, and not written by anyone, as recovery sees to.
-            let bytes = unsafe {
-                std::slice::from_raw_parts(
-                    region.address(self.offset),
-                    usize::try_from(self.len_bytes).expect("less than the region"),
-                )
-            };
-            crc32c::crc32c(bytes) == self.check
-        }
-    }
-
-    /// Whether such a run can be.
-    fn is_possible(self, region: &Region) -> bool {
-        let end = self.offset.checked_add(self.len_bytes.max(1));
-        let is_aligned = self.offset.is_multiple_of(PAGE_LEN_BYTES);
-        is_aligned
-            && region.is_large(self.offset)
-            && end.is_some_and(|end| region.is_large(end - 1))
-    }
-
-    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (numbers, _) = bytes.as_chunks::<4>();
-        let (words, _) = bytes.as_chunks::<8>();
-        Some(Self {
-            number: u32::from_le_bytes(*numbers.first()?),
-            check: u32::from_le_bytes(*numbers.get(1)?),
-            offset: u64::from_le_bytes(*words.get(1)?),
-            len_bytes: u64::from_le_bytes(*words.get(2)?),
-        })
-    }
-}
-
-/// Numbers are given out from 0; more than these would be more values than fit into a region.
-const RUN_COUNT_MAX: usize = 1 << 25;
 /// Bytes before the record in a run that holds one: the run's number.
 const KEY_RUN_PREFIX_BYTES: usize = RECORD_ALIGN_BYTES;
 
 impl Large {
     pub(super) fn new(region: Arc<Region>, shard: u16) -> Self {
         let (start, len_bytes) = region.large_slice(shard);
+        let shard_count = region.shard_count();
         Self {
             region,
             slice: start..start + len_bytes,
             extents: Extents::new(start, len_bytes),
             foreign: Vec::new(),
-            runs: Vec::new(),
+            runs: BTreeMap::new(),
             free_numbers: Vec::new(),
+            next_number: 0,
             retired_count: 0,
+            shard_count,
+            shown_count: 0,
             committed_bytes: 0,
             generation: 0,
-            sweep_at: usize::MAX,
+            sweep_at: None,
         }
     }
 
@@ -251,20 +201,29 @@ impl Large {
             state: State::Live,
             check: 0,
             checked_bytes: 0,
+            pieces: Vec::new(),
         };
-        let number = self.free_numbers.pop().unwrap_or_else(|| {
-            self.runs.push(run);
-            u32::try_from(self.runs.len() - 1).expect("fewer runs than units of address space")
-        });
-        self.runs[number as usize] = run;
+        let number = self.next_free_number();
+        self.runs.insert(number, run);
         Some(number)
+    }
+
+    /// A number that no run has.
+    fn next_free_number(&mut self) -> u32 {
+        let returned = self.free_numbers.pop();
+        returned.unwrap_or_else(|| {
+            while self.runs.contains_key(&self.next_number) {
+                self.next_number += 1;
+            }
+            self.next_number
+        })
     }
 
     /// A run for a record that is too long for the log, and where the record goes.
     pub(super) fn create_for_record(&mut self, len_bytes: usize) -> Option<(u32, Location)> {
         let number = self.create(len_bytes + KEY_RUN_PREFIX_BYTES)?;
         self.bytes_mut(number)[..4].copy_from_slice(&number.to_le_bytes());
-        let offset = self.runs[number as usize].offset + KEY_RUN_PREFIX_BYTES as u64;
+        let offset = self.run(number).offset + KEY_RUN_PREFIX_BYTES as u64;
         Some((number, Location::from_offset(offset)))
     }
 
@@ -283,55 +242,54 @@ impl Large {
     }
 
     /// Takes a run over that a record in the file refers to; false: it cannot be, or is another's.
-    pub(super) fn adopt(&mut self, reference: RunReference) -> bool {
-        let RunReference {
-            number,
-            check,
-            offset,
-            len_bytes,
-        } = reference;
-        let at = number as usize;
-        let is_taken = self
-            .runs
-            .get(at)
-            .is_some_and(|run| run.state == State::Live);
-        if at >= RUN_COUNT_MAX || is_taken || !reference.is_possible(&self.region) {
+    pub(super) fn adopt(&mut self, reference: &RunReference) -> bool {
+        let number = reference.number;
+        if self.runs.contains_key(&number) || !reference.is_possible(&self.region) {
             return false;
         }
-        let Some(reserved_bytes) = self.take_over(offset, len_bytes) else {
+        let mut reserved_bytes = 0;
+        for (index, (offset, len_bytes)) in reference.wanted().enumerate() {
+            match self.take_over(offset, len_bytes) {
+                // What was taken before stays taken: it is not known whose it is.
+                None => return false,
+                Some(taken_bytes) if index == 0 => reserved_bytes = taken_bytes,
+                Some(_) => {}
+            }
+        }
+        if !self.show_found(reference.offset, &reference.pieces) {
             return false;
-        };
-        let committed_bytes = len_bytes.next_multiple_of(PAGE_LEN_BYTES);
+        }
+        self.runs.insert(
+            number,
+            Run {
+                offset: reference.offset,
+                reserved_bytes,
+                committed_bytes: 0,
+                len_bytes: reference.len_bytes,
+                pin_count: 0,
+                generation: self.generation,
+                state: State::Live,
+                check: reference.check,
+                checked_bytes: reference.len_bytes,
+                pieces: reference.pieces.clone(),
+            },
+        );
+        let lens = self.pages(number);
+        let committed_bytes = lens.iter().map(|pages| pages.end - pages.start).sum();
+        self.run_mut(number).committed_bytes = committed_bytes;
         self.region.adopt_large(committed_bytes);
         self.committed_bytes += committed_bytes;
-        if at >= self.runs.len() {
-            self.runs.resize(at + 1, Run::FREE);
-        }
-        self.runs[at] = Run {
-            offset,
-            reserved_bytes,
-            committed_bytes,
-            len_bytes,
-            state: State::Live,
-            generation: self.generation,
-            check,
-            checked_bytes: len_bytes,
-            ..Run::FREE
-        };
+        self.shown_count += reference.pieces.len();
         true
     }
 
     /// Takes over a run that another number of shards has made, under a number of its own.
     pub(super) fn adopt_anew(&mut self, reference: RunReference) -> Option<RunReference> {
-        let number = self
-            .free_numbers
-            .pop()
-            .or_else(|| u32::try_from(self.runs.len()).ok())?;
         let reference = RunReference {
-            number,
+            number: self.next_free_number(),
             ..reference
         };
-        self.adopt(reference).then_some(reference)
+        self.adopt(&reference).then_some(reference)
     }
 
     /// Address space for a run that was found. Of another shard's slice, where it stays when the
@@ -360,21 +318,18 @@ impl Large {
         }
     }
 
-    /// All runs were taken over: the numbers between theirs are free, and so is what lies between.
-    pub(super) fn finish_adopting(&mut self) {
-        let numbers = (0u32..).zip(&self.runs);
-        let free = numbers.filter(|(_, run)| run.state == State::Free);
-        self.free_numbers = free.map(|(number, _)| number).collect();
+    /// All runs were taken over: what lies between them is free.
+    pub(super) fn finish_adopting(&self) {
         for (offset, len_bytes) in self.extents.free_extents() {
             self.region.clear_large(offset, len_bytes);
         }
+        self.clear_holes();
     }
 
     /// The value in a run.
     #[inline]
     pub(super) fn bytes(&self, number: u32) -> &[u8] {
-        let run = &self.runs[number as usize];
-        debug_assert_ne!(run.state, State::Free);
+        let run = self.run(number);
         // SAFETY: within the run's address space, which this shard owns and whose changes and end
         // take `&mut self`.
         unsafe { std::slice::from_raw_parts(self.region.address(run.offset), len_of(run)) }
@@ -382,7 +337,7 @@ impl Large {
 
     /// The value in a run that nobody else sees: fresh, or not pinned.
     pub(super) fn bytes_mut(&mut self, number: u32) -> &mut [u8] {
-        let run = &self.runs[number as usize];
+        let run = self.run(number);
         assert!(run.state == State::Live && run.pin_count == 0);
         // SAFETY: as in `bytes`; no other core reads a run that is not pinned.
         unsafe { std::slice::from_raw_parts_mut(self.region.address(run.offset), len_of(run)) }
@@ -390,16 +345,16 @@ impl Large {
 
     /// Whether the value may be changed where it is.
     pub(super) fn is_pinned(&self, number: u32) -> bool {
-        self.runs[number as usize].pin_count > 0
+        self.run(number).pin_count > 0
     }
 
     pub(super) fn len_bytes(&self, number: u32) -> usize {
-        len_of(&self.runs[number as usize])
+        len_of(self.run(number))
     }
 
     /// Lengthens a value by zeros where it is; `None` when over budget or out of address space.
     pub(super) fn grow(&mut self, number: u32, len_bytes: usize) -> Option<()> {
-        let run = &mut self.runs[number as usize];
+        let run = self.run(number);
         debug_assert!(run.pin_count == 0);
         let len_bytes = len_bytes as u64;
         if len_bytes > run.reserved_bytes {
@@ -413,6 +368,7 @@ impl Large {
         if added_bytes > 0 && !self.region.commit(added_start, added_bytes) {
             return None;
         }
+        let run = self.run_mut(number);
         run.committed_bytes = wanted_bytes;
         run.len_bytes = run.len_bytes.max(len_bytes);
         self.committed_bytes += added_bytes;
@@ -421,16 +377,16 @@ impl Large {
 
     /// Whether a value of `len_bytes` fits into the address space of its run.
     pub(super) fn has_space(&self, number: u32, len_bytes: usize) -> bool {
-        len_bytes as u64 <= self.runs[number as usize].reserved_bytes
+        len_bytes as u64 <= self.run(number).reserved_bytes
     }
 
     /// In a file: extends the checksum of a value to its first `end` bytes, which are final.
     pub(super) fn check_to(&mut self, number: u32, end: usize) {
         if self.region.is_durable() {
-            let run = self.runs[number as usize];
+            let run = self.run(number);
             let start = usize::try_from(run.checked_bytes).expect("part of a value");
             let check = crc32c::crc32c_append(run.check, &self.bytes(number)[start..end]);
-            let run = &mut self.runs[number as usize];
+            let run = self.run_mut(number);
             (run.check, run.checked_bytes) = (check, end as u64);
         }
     }
@@ -438,27 +394,28 @@ impl Large {
     /// What a record says of a run that is complete.
     pub(super) fn reference(&mut self, number: u32) -> RunReference {
         self.check_to(number, self.len_bytes(number));
-        let run = &self.runs[number as usize];
+        let run = self.run(number);
         RunReference {
             number,
             check: run.check,
             offset: run.offset,
             len_bytes: run.len_bytes,
+            pieces: run.pieces.clone(),
         }
     }
 
     /// A copy of a value, lengthened by zeros, with address space to grow.
     pub(super) fn copy(&mut self, number: u32, len_bytes: usize) -> Option<u32> {
         let copy = self.create_growing(len_bytes)?;
-        let source = self.runs[number as usize];
-        let target = self.runs[copy as usize];
+        let source = self.run(number);
+        let target = self.run(copy);
         debug_assert!(target.len_bytes >= source.len_bytes);
         // SAFETY: two extents that do not overlap, each at least as long as the source's value.
         unsafe {
             std::ptr::copy_nonoverlapping(
                 self.region.address(source.offset),
                 self.region.address(target.offset),
-                len_of(&source),
+                len_of(source),
             );
         }
         Some(copy)
@@ -466,7 +423,7 @@ impl Large {
 
     /// Gives a run up. Its address space comes back when it is not pinned, else with its last pin.
     pub(super) fn condemn(&mut self, number: u32) -> Option<Extent> {
-        let run = &mut self.runs[number as usize];
+        let run = self.run_mut(number);
         debug_assert_eq!(run.state, State::Live);
         if run.pin_count > 0 {
             run.state = State::Condemned;
@@ -477,7 +434,7 @@ impl Large {
 
     /// Keeps a run as it is until it is unpinned.
     pub(super) fn pin(&mut self, number: u32) -> Pinned {
-        let run = &mut self.runs[number as usize];
+        let run = self.run_mut(number);
         assert_eq!(run.state, State::Live, "only live values are pinned");
         run.pin_count += 1;
         self.pinned(number)
@@ -485,7 +442,7 @@ impl Large {
 
     /// Where a pinned run is.
     pub(super) fn pinned(&self, number: u32) -> Pinned {
-        let run = &self.runs[number as usize];
+        let run = self.run(number);
         Pinned {
             run: number,
             offset: run.offset,
@@ -496,13 +453,13 @@ impl Large {
     /// Makes a fresh run a draft, with its one pin.
     pub(super) fn draft(&mut self, number: u32) -> Pinned {
         let pinned = self.pin(number);
-        self.runs[number as usize].state = State::Draft;
+        self.run_mut(number).state = State::Draft;
         pinned
     }
 
     /// The bytes of a draft, which nobody else looks at.
     pub(super) fn draft_mut(&mut self, number: u32) -> &mut [u8] {
-        let run = &self.runs[number as usize];
+        let run = self.run(number);
         assert!(run.state == State::Draft);
         // SAFETY: as in `bytes`; the only pin is of the command that fills it.
         unsafe { std::slice::from_raw_parts_mut(self.region.address(run.offset), len_of(run)) }
@@ -511,19 +468,14 @@ impl Large {
     /// Ends a draft's pin; what is in it is final.
     pub(super) fn undraft(&mut self, number: u32) {
         let generation = self.generation;
-        let run = &mut self.runs[number as usize];
+        let run = self.run_mut(number);
         assert!(run.state == State::Draft && run.pin_count == 1);
-        *run = Run {
-            state: State::Live,
-            pin_count: 0,
-            generation,
-            ..*run
-        };
+        (run.state, run.pin_count, run.generation) = (State::Live, 0, generation);
     }
 
     /// Ends one pin; the last pin of a draft or of a run that was given up yields its address space.
     pub(super) fn unpin(&mut self, number: u32) -> Option<Extent> {
-        let run = &mut self.runs[number as usize];
+        let run = self.run_mut(number);
         assert!(
             run.pin_count > 0,
             "a run is unpinned as often as it was pinned"
@@ -534,33 +486,35 @@ impl Large {
     }
 
     /// Makes every run garbage, to be found by [`sweep`](Self::sweep).
-    pub(super) fn clear(&mut self) {
+    pub(super) const fn clear(&mut self) {
         self.generation = self.generation.wrapping_add(1);
-        self.sweep_at = 0;
+        self.sweep_at = Some(0);
     }
 
     /// Spares a run from the clearing that has just begun.
     pub(super) fn spare(&mut self, number: u32) {
-        self.runs[number as usize].generation = self.generation;
+        let generation = self.generation;
+        self.run_mut(number).generation = generation;
     }
 
     /// Whether [`sweep`](Self::sweep) has more to look at.
-    pub(super) fn is_sweeping(&self) -> bool {
-        self.sweep_at < self.runs.len()
+    pub(super) const fn is_sweeping(&self) -> bool {
+        self.sweep_at.is_some()
     }
 
     /// The next run that was made before the last [`clear`](Self::clear), given up. Looks at
     /// `count` runs at most.
     pub(super) fn sweep(&mut self, count: usize) -> Option<Extent> {
-        let end = self.sweep_at.saturating_add(count).min(self.runs.len());
-        while self.sweep_at < end {
-            let at = self.sweep_at;
-            self.sweep_at += 1;
-            let run = &self.runs[at];
+        for _ in 0..count {
+            let Some((&number, run)) = self.runs.range(self.sweep_at?..).next() else {
+                self.sweep_at = None;
+                return None;
+            };
+            self.sweep_at = number.checked_add(1);
             if run.state == State::Live && run.generation != self.generation {
-                let number = u32::try_from(at).expect("runs are numbered in 32 bits");
-                if let Some(extent) = self.condemn(number) {
-                    return Some(extent);
+                let given_up = self.condemn(number);
+                if given_up.is_some() {
+                    return given_up;
                 }
             }
         }
@@ -569,30 +523,55 @@ impl Large {
 
     /// Releases up to `budget_bytes` of an extent nobody can be reading; returns what is left.
     pub(super) fn release(&mut self, mut extent: Extent, budget_bytes: u64) -> Option<Extent> {
-        let step_bytes = extent
-            .committed_bytes
-            .min(budget_bytes.next_multiple_of(PAGE_LEN_BYTES));
-        extent.committed_bytes -= step_bytes;
-        if step_bytes > 0 {
-            self.region
-                .uncommit(extent.offset + extent.committed_bytes, step_bytes);
+        let mut left_bytes = budget_bytes.next_multiple_of(PAGE_LEN_BYTES);
+        while left_bytes > 0
+            && let Some(pages) = extent.pages.last_mut()
+        {
+            let step_bytes = left_bytes.min(pages.end - pages.start);
+            pages.end -= step_bytes;
+            if step_bytes > 0 {
+                self.region.uncommit(pages.end, step_bytes);
+            }
+            left_bytes -= step_bytes;
+            extent.committed_bytes -= step_bytes;
             self.committed_bytes -= step_bytes;
+            if pages.is_empty() {
+                extent.pages.pop();
+            }
         }
-        if extent.committed_bytes > 0 {
+        if !extent.pages.is_empty() {
             return Some(extent);
         }
-        if self.is_own(extent.offset) {
-            self.extents.give_back(extent.offset, extent.reserved_bytes);
-        }
-        self.runs[extent.number as usize].state = State::Free;
-        self.retired_count -= 1;
-        self.free_numbers.push(extent.number);
+        self.give_back(&extent);
         None
+    }
+
+    /// Gives the address space of an extent back, whose pages are gone.
+    fn give_back(&mut self, extent: &Extent) {
+        let mut spaces = &extent.spaces[..];
+        if let Some(number) = extent.number
+            && let Some(run) = self.runs.remove(&number)
+        {
+            self.shown_count -= run.pieces.len();
+            self.retired_count -= 1;
+            self.free_numbers.push(number);
+            if !run.pieces.is_empty()
+                && !self.region.show(run.offset, run.offset, run.reserved_bytes)
+            {
+                // The kernel has no memory for a mapping less: these addresses are not used again.
+                spaces = &spaces[1..];
+            }
+        }
+        for &(offset, reserved_bytes) in spaces {
+            if self.is_own(offset) {
+                self.extents.give_back(offset, reserved_bytes);
+            }
+        }
     }
 
     /// Bytes of one run that count against the budget.
     pub(super) fn footprint_bytes(&self, number: u32) -> u64 {
-        self.runs[number as usize].committed_bytes
+        self.run(number).committed_bytes
     }
 
     /// Bytes of all runs that count against the budget.
@@ -602,19 +581,61 @@ impl Large {
 
     /// Runs in use.
     pub(super) fn run_count(&self) -> usize {
-        self.runs.len() - self.free_numbers.len() - self.retired_count
+        self.runs.len() - self.retired_count
     }
 
     fn retire(&mut self, number: u32) -> Extent {
-        let run = &mut self.runs[number as usize];
-        run.state = State::Retired;
         self.retired_count += 1;
-        Extent {
-            number,
-            offset: run.offset,
-            reserved_bytes: run.reserved_bytes,
-            committed_bytes: run.committed_bytes,
+        let run = self.run_mut(number);
+        run.state = State::Retired;
+        let mut extent = Extent {
+            number: Some(number),
+            spaces: vec![(run.offset, run.reserved_bytes)],
+            ..Extent::default()
+        };
+        extent.spaces.extend(self.piece_spaces(number));
+        self.pages(number)
+            .into_iter()
+            .for_each(|pages| extent.add(pages));
+        extent
+    }
+
+    /// A piece of a value as it is, its first bytes, and the place of the new one.
+    #[expect(
+        clippy::needless_pass_by_ref_mut,
+        reason = "the borrow is what makes the bytes ours"
+    )]
+    fn piece_bytes(
+        &mut self,
+        number: u32,
+        piece: Piece,
+        kept_bytes: usize,
+        len_bytes: usize,
+    ) -> (&[u8], &mut [u8]) {
+        let run = self.run(number);
+        debug_assert!(kept_bytes as u64 <= run.len_bytes - piece.start().min(run.len_bytes));
+        let before = self.region.address(run.offset + piece.start());
+        let after = self.region.address(piece.offset);
+        // SAFETY: the first as in `bytes`, which these are a part of; the second is address space that
+        // was just taken, and nobody else knows of.
+        unsafe {
+            (
+                std::slice::from_raw_parts(before, kept_bytes),
+                std::slice::from_raw_parts_mut(after, len_bytes),
+            )
         }
+    }
+
+    fn run(&self, number: u32) -> &Run {
+        self.runs
+            .get(&number)
+            .expect("a run is known by its number")
+    }
+
+    fn run_mut(&mut self, number: u32) -> &mut Run {
+        self.runs
+            .get_mut(&number)
+            .expect("a run is known by its number")
     }
 }
 

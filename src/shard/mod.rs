@@ -71,7 +71,7 @@ pub use table::Probe;
 use compact::Compaction;
 use evict::Evictor;
 use expiry::Expiry;
-use large::Large;
+use large::{Large, RunReference};
 use limbo::{Limbo, Retired};
 use log::{Log, Purpose, Reserved};
 use record::{Kind, Record, Shape, copy};
@@ -188,6 +188,8 @@ pub enum OutOfMemory {
     Budget,
     /// The disk is full.
     Disk,
+    /// The key is too long for a record in a file.
+    LongKey,
 }
 
 impl OutOfMemory {
@@ -322,7 +324,13 @@ impl Shard {
         if let Some(expires_at_ms) = attributes.expires_at_ms {
             self.arm(place, key.hash(), expires_at_ms, now_ms, Purpose::Write)?;
         }
-        let space = self.reserve(shape, Purpose::Write)?;
+        let space = match self.reserve(shape, Purpose::Write) {
+            // Beside a long key there may be no room for a value that is hardly a small one.
+            Err(OutOfMemory::LongKey) if value.len() > RunReference::LEN_BYTES => {
+                return self.store_large(key, value, attributes, now_ms);
+            }
+            reserved => reserved?,
+        };
         copy(
             shape.write(self.fill(&space), key.bytes, attributes.expires_at_ms),
             value,
@@ -515,7 +523,7 @@ impl Shard {
         let len_bytes = shape.len_bytes();
         if len_bytes as u64 > self.log.record_len_bytes_max() {
             if self.log.is_durable() {
-                return Err(OutOfMemory::of(&self.region));
+                return Err(OutOfMemory::LongKey);
             }
             return self
                 .make_run_for_record(len_bytes)

@@ -174,6 +174,9 @@ impl fmt::Display for RecoverError {
             Self::OutOfMemory(OutOfMemory::Budget) => f.write_str(
                 "maxmemory has no room for the index of the keys that were found; raise it",
             ),
+            Self::OutOfMemory(OutOfMemory::LongKey) => {
+                f.write_str("a key is too long to be kept in a file")
+            }
             Self::Io(error) => write!(f, "the data file cannot be written: {error}"),
         }
     }
@@ -220,10 +223,11 @@ pub fn recover(
         if mode != Mode::Refuse || !found.is_clean {
             replay.check_large();
         }
-        replay.adopt_large();
         Ok::<_, OutOfMemory>(replay)
     });
     let mut replays = replays.into_iter().collect::<Result<Vec<_>, _>>()?;
+    replay::lose_overlapping(&mut replays);
+    replays.iter_mut().for_each(Replay::adopt_large);
 
     let mut report = summary(region, found, &surveys, &mut replays);
     report.void_count = members.len() as u64;

@@ -155,9 +155,9 @@ impl Shard {
     ) -> Result<(), OutOfMemory> {
         let key = self.key(key);
         let mut shape = shape_of(key, value.len(), attributes);
-        if value.len() >= self.large_len_bytes_min {
+        if self.is_large(key, value.len(), attributes) {
             self.room.staged.push(value.as_ptr().addr());
-            self.stage(value, value.len())?;
+            self.stage_part(value, value.len())?;
             shape = Shape {
                 kind: Kind::LARGE_STRING,
                 value_len_bytes: RunReference::LEN_BYTES,

@@ -96,7 +96,7 @@ fn is_sensible(shape: Shape) -> bool {
     let has_number = shape.value_len_bytes == NUMBER_LEN_BYTES && !shape.has_expiry;
     match shape.kind {
         Kind::STRING | Kind::VOID => true,
-        Kind::LARGE_STRING => shape.value_len_bytes == RunReference::LEN_BYTES,
+        Kind::LARGE_STRING => RunReference::is_possible_len(shape.value_len_bytes),
         Kind::TOMBSTONE => has_number,
         Kind::CLEAR => has_number && shape.key_len_bytes == 0,
         Kind::COMMIT => has_number && shape.key_len_bytes == 0 && shape.is_member,

@@ -29,6 +29,15 @@ impl Shard {
         if value.len() < self.large_len_bytes_min {
             return Ok(true);
         }
+        self.stage_part(value, budget_bytes)
+    }
+
+    /// The same for any value.
+    pub(super) fn stage_part(
+        &mut self,
+        value: &[u8],
+        budget_bytes: usize,
+    ) -> Result<bool, OutOfMemory> {
         let mut staged = match self.take_staged(value) {
             Some(staged) => staged,
             None => Staged {
@@ -82,6 +91,17 @@ impl Shard {
             self.condemn(run);
         }
         stored
+    }
+
+    /// Whether a value becomes a large one: because it is, or because its record would be too long for a
+    /// file.
+    pub(super) fn is_large(&self, key: Key<'_>, len_bytes: usize, attributes: Attributes) -> bool {
+        let is_too_long = || {
+            let record_len_bytes = shape_of(key, len_bytes, attributes).len_bytes() as u64;
+            record_len_bytes > self.log.record_len_bytes_max()
+        };
+        let is_shortened = len_bytes > RunReference::LEN_BYTES && self.log.is_durable();
+        len_bytes >= self.large_len_bytes_min || is_shortened && is_too_long()
     }
 
     /// Makes a filled run the value of a key. On failure the run is still the caller's.

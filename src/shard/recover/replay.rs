@@ -37,14 +37,36 @@ pub(super) struct Replay<'a> {
     lost: &'a BTreeSet<u64>,
     /// Live records of large values, by their places.
     large: BTreeMap<u64, RunReference>,
-    /// Whether the blocks being replayed belong to this shard's log; if not, they are about to be
-    /// emptied, and only keys that are this shard's now are looked at.
-    is_own: bool,
-    /// Whether there were blocks of other logs.
-    has_foreign: bool,
+    origin: Origin,
     pub(super) block_count: u64,
     pub(super) record_count: u64,
     pub(super) damage: Vec<Damage>,
+}
+
+/// Whose blocks are being replayed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// This shard's log, in which all records are that were met.
+    Own,
+    /// Another log's, which is about to be emptied: only keys that are this shard's now count.
+    Foreign,
+    /// This shard's log, after others.
+    OwnAfterForeign,
+}
+
+impl Origin {
+    /// What comes after it.
+    const fn then(self, is_own: bool) -> Self {
+        match self {
+            _ if !is_own => Self::Foreign,
+            Self::Own => Self::Own,
+            Self::Foreign | Self::OwnAfterForeign => Self::OwnAfterForeign,
+        }
+    }
+
+    const fn is_own(self) -> bool {
+        matches!(self, Self::Own | Self::OwnAfterForeign)
+    }
 }
 
 /// A record on its way into the table.
@@ -53,6 +75,16 @@ struct Met {
     location: Location,
     shape: Shape,
     hash: KeyHash,
+}
+
+/// A place in the file that a large value claims.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Claim {
+    start: u64,
+    end: u64,
+    /// Which replay, and where in the file the record is.
+    replay: usize,
+    record: u64,
 }
 
 /// How a walk over a part of a block went on.
@@ -78,8 +110,7 @@ impl<'a> Replay<'a> {
             shard: Shard::of_parts(Arc::clone(region), id, hasher.clone(), table, log),
             lost,
             large: BTreeMap::new(),
-            is_own: true,
-            has_foreign: false,
+            origin: Origin::Own,
             block_count: 0,
             record_count: 0,
             damage: Vec::new(),
@@ -93,8 +124,7 @@ impl<'a> Replay<'a> {
         survey: &Survey,
         progress: &Progress,
     ) -> Result<(), OutOfMemory> {
-        self.is_own = stream.is_kept;
-        self.has_foreign |= !stream.is_kept;
+        self.origin = self.origin.then(stream.is_kept);
         let mut ahead = survey.kept.iter().skip(1);
         for kept in &survey.kept {
             if let Some(next) = ahead.next() {
@@ -110,10 +140,10 @@ impl<'a> Replay<'a> {
     pub(super) fn adopt_large(&mut self) {
         for (offset, reference) in std::mem::take(&mut self.large) {
             let location = Location::from_offset(offset);
-            if self.is_of_log(location) && !self.shard.large.adopt(reference) {
+            if self.is_of_log(location) && !self.shard.large.adopt(&reference) {
                 self.lose(
                     location,
-                    reference,
+                    &reference,
                     "a large value is not where its record says",
                 );
             }
@@ -128,19 +158,19 @@ impl<'a> Replay<'a> {
             .large
             .iter()
             .filter(|(_, reference)| is_bad(reference))
-            .map(|(&offset, &reference)| (offset, reference))
+            .map(|(&offset, reference)| (offset, reference.clone()))
             .collect();
         for (offset, reference) in bad {
             let location = Location::from_offset(offset);
             self.lose(
                 location,
-                reference,
+                &reference,
                 "a large value does not fit its checksum",
             );
         }
     }
 
-    fn lose(&mut self, location: Location, reference: RunReference, reason: &'static str) {
+    fn lose(&mut self, location: Location, reference: &RunReference, reason: &'static str) {
         self.damage.push(Damage {
             offset: reference.offset,
             len_bytes: reference.len_bytes,
@@ -151,7 +181,7 @@ impl<'a> Replay<'a> {
     }
 
     fn replay_block(&mut self, survey: &Survey, kept: &Kept) -> Result<(), OutOfMemory> {
-        if self.is_own {
+        if self.origin.is_own() {
             self.shard.log.adopt(kept.block);
         }
         let mut at = 0;
@@ -169,7 +199,7 @@ impl<'a> Replay<'a> {
                 break;
             }
         }
-        if self.is_own {
+        if self.origin.is_own() {
             self.shard.log.seal_adopted(kept.block);
         }
         self.block_count += 1;
@@ -229,14 +259,15 @@ impl<'a> Replay<'a> {
         }
         let is_lost = number.is_some_and(|number| self.lost.contains(&number));
         let is_void = is_lost || matches!(shape.kind, Kind::VOID | Kind::COMMIT);
-        if self.is_own {
+        if self.origin.is_own() {
             let log = &mut self.shard.log;
             log.count_adopted(kept.block, end, shape.len_bytes());
             if is_void {
                 log.kill(location, shape.len_bytes());
             }
         }
-        let is_here = self.is_own || shape.kind == Kind::CLEAR || self.owns(shape.key_in(record));
+        let is_here =
+            self.origin.is_own() || shape.kind == Kind::CLEAR || self.owns(shape.key_in(record));
         self.record_count += u64::from(is_here);
         is_here && !is_void
     }
@@ -260,7 +291,7 @@ impl<'a> Replay<'a> {
     }
 
     fn apply(&mut self, survey: &Survey, met: &Met) -> Result<(), OutOfMemory> {
-        if met.shape.kind.is_grave() && self.is_own {
+        if met.shape.kind.is_grave() && self.origin.is_own() {
             self.shard.log.count_grave(met.shape.len_bytes());
         }
         match met.shape.kind {
@@ -375,6 +406,39 @@ impl<'a> Replay<'a> {
 
     /// Whether a record is in the shard's own log.
     fn is_of_log(&self, location: Location) -> bool {
-        !self.has_foreign || self.shard.log.owns(location)
+        self.origin == Origin::Own || self.shard.log.owns(location)
+    }
+}
+
+/// Loses the large values that claim the same place: which of them it belongs to is not known, and a
+/// change of one would change the other.
+pub(super) fn lose_overlapping(replays: &mut [Replay<'_>]) {
+    let mut claims = Vec::new();
+    for (replay, found) in replays.iter().enumerate() {
+        for (&record, reference) in &found.large {
+            let ranges = reference.claims(&found.shard.region).into_iter();
+            claims.extend(ranges.map(|range| Claim {
+                start: range.start,
+                end: range.end,
+                replay,
+                record,
+            }));
+        }
+    }
+    claims.sort_unstable();
+    let mut lost = BTreeSet::new();
+    let mut widest: Option<Claim> = None;
+    for claim in claims {
+        if let Some(other) = widest.filter(|other| claim.start < other.end) {
+            lost.extend([claim, other].map(|claim| (claim.replay, claim.record)));
+        }
+        widest = widest.filter(|other| other.end > claim.end).or(Some(claim));
+    }
+    for (replay, record) in lost {
+        let replay = &mut replays[replay];
+        if let Some(reference) = replay.large.get(&record).cloned() {
+            let location = Location::from_offset(record);
+            replay.lose(location, &reference, "two large values are at one place");
+        }
     }
 }

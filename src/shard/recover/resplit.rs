@@ -137,14 +137,16 @@ impl Shard {
         if !self.log.has_room(len_bytes, Purpose::Write) {
             return Err(OutOfMemory::Budget);
         }
-        let found = RunReference::from_bytes(self.log.record(location).value());
-        let found = found.filter(|_| shape.kind == Kind::LARGE_STRING);
-        let adopted = found.and_then(|reference| self.large.adopt_anew(reference));
-        if found.is_some() && adopted.is_none() {
-            // Two records cannot name one run, unless somebody has made them.
-            self.table.remove(place);
-            self.key_count -= 1;
-            return Ok(());
+        let mut adopted = None;
+        if shape.kind == Kind::LARGE_STRING {
+            let found = RunReference::from_bytes(self.log.record(location).value());
+            adopted = found.and_then(|reference| self.large.adopt_anew(reference));
+            if adopted.is_none() {
+                // Two records cannot name one run, unless somebody has made them.
+                self.table.remove(place);
+                self.key_count -= 1;
+                return Ok(());
+            }
         }
         let reserved = self.log.reserve(len_bytes, Purpose::Write);
         let reserved = reserved.ok_or(OutOfMemory::Budget)?;

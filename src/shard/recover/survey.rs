@@ -9,8 +9,8 @@
 //!
 //! Before the synced position every record is on disk, so a bad one is damage, which is left to the
 //! replay to report. Beyond it a power loss has left some sectors and not others: the log ends at
-//! the first record that is not whole, or at the first block whose number is missing. A large value is
-//! part of its record.
+//! the first record that is not whole, or at the first block whose number is missing. What a record
+//! brought of a large value is part of it.
 //!
 //! A member of a transaction counts if the commit does. A commit before the synced position says that
 //! all members are on disk. For one beyond it they are counted, and all lie beyond what is settled
@@ -175,7 +175,7 @@ impl Survey {
                     let record = walk.record(at, shape);
                     if shape.kind == Kind::LARGE_STRING && !is_synced {
                         let reference = RunReference::from_bytes(shape.value_in(record));
-                        if !reference.is_some_and(|reference| reference.is_whole(region)) {
+                        if !reference.is_some_and(|reference| reference.is_written(region)) {
                             self.end_at(kept, start, at, true);
                             return true;
                         }
