@@ -48,6 +48,9 @@ pub struct FileOptions {
     pub capacity_bytes: Option<u64>,
     /// What a new file's checks and seals are mixed with; `None`: a random number.
     pub secret: Option<u64>,
+    /// Called before each sync of the file with false, and after it with true: for tests, which look at
+    /// what a power loss would leave.
+    pub on_sync: Option<fn(bool)>,
 }
 
 /// Zeros written at a time: a page.
@@ -82,6 +85,7 @@ impl FileOptions {
             access,
             capacity_bytes: None,
             secret: None,
+            on_sync: None,
         }
     }
 

@@ -87,6 +87,7 @@ pub(super) struct DataFile {
     pub(super) file: File,
     pub(super) access: Access,
     path: PathBuf,
+    on_sync: Option<fn(bool)>,
     /// Held, never used.
     _lock: File,
 }
@@ -139,6 +140,7 @@ impl DataFile {
             file,
             access: options.access,
             path,
+            on_sync: options.on_sync,
             _lock: lock,
         };
         let (superblock, bad_superblock_count) = data.read_superblock()?;
@@ -166,7 +168,17 @@ impl DataFile {
     pub(super) fn sync(&self) -> io::Result<()> {
         match self.access {
             Access::Inspect => Ok(()),
-            Access::Serve | Access::Salvage => self.file.sync_data(),
+            Access::Serve | Access::Salvage => {
+                let tell = |is_done| {
+                    if let Some(on_sync) = self.on_sync {
+                        on_sync(is_done);
+                    }
+                };
+                tell(false);
+                let synced = self.file.sync_data();
+                tell(true);
+                synced
+            }
         }
     }
 

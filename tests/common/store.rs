@@ -30,6 +30,7 @@ pub(crate) struct Opening {
     pub(crate) shard_count: usize,
     pub(crate) access: Access,
     pub(crate) mode: Mode,
+    pub(crate) on_sync: Option<fn(bool)>,
 }
 
 impl Opening {
@@ -40,6 +41,15 @@ impl Opening {
             shard_count,
             access: Access::Serve,
             mode: Mode::Refuse,
+            on_sync: None,
+        }
+    }
+
+    /// With somebody who is told of every sync of the file, before it and when it is done.
+    pub(crate) const fn witnessed_by(self, on_sync: fn(bool)) -> Self {
+        Self {
+            on_sync: Some(on_sync),
+            ..self
         }
     }
 
@@ -72,6 +82,7 @@ impl Opening {
         let options = FileOptions {
             capacity_bytes: Some(self.maxmemory_bytes),
             secret: Some(7),
+            on_sync: self.on_sync,
             ..FileOptions::new(region, self.access)
         };
         let (region, found) = Region::open(folder, options)?;
