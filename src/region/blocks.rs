@@ -31,6 +31,8 @@ pub(super) struct FreeLists {
     index: FreeBlocks,
     /// Returned blocks of a file, until their return is on disk; in the order of their rounds.
     pending: VecDeque<Pending>,
+    /// By shard: blocks it may take that count against the budget already.
+    granted: Vec<u32>,
     preparation: Preparation,
     /// Free blocks of the log that keep their pages at most.
     resident_max: usize,
@@ -45,6 +47,8 @@ struct Pending {
     round: u64,
     /// Whether it counts against the budget until then.
     is_charged: bool,
+    /// Whose its part of the budget is then, if not everybody's.
+    heir: Option<u16>,
 }
 
 /// The free blocks of one kind.
@@ -84,7 +88,29 @@ impl Region {
 
     /// Returns a block of the log that nobody can be reading any more.
     pub fn return_block(&self, block: BlockIndex) {
-        self.put_back(block, Use::Log);
+        self.put_back(block, Use::Log, None);
+    }
+
+    /// The same, but its part of the budget stays with a shard, which may take another block for it
+    /// ([`take_granted_block`](Self::take_granted_block)): at once, or, if many wait for the disk, when
+    /// its return is there.
+    pub fn return_block_for(&self, block: BlockIndex, heir: u16) {
+        self.put_back(block, Use::Log, Some(heir));
+    }
+
+    /// Takes a block for the log for one that `owner` has returned in this way. `None`: there is none
+    /// yet, or the disk is full.
+    #[must_use]
+    pub fn take_granted_block(&self, owner: u16) -> Option<BlockIndex> {
+        let mut free = self.lock_free();
+        let granted = &mut free.granted[usize::from(owner)];
+        *granted = granted.checked_sub(1)?;
+        drop(free);
+        let taken = self.take_paid(Use::Log);
+        if taken.is_none() {
+            self.lock_free().granted[usize::from(owner)] += 1;
+        }
+        taken
     }
 
     /// Whether blocks were returned that a later round makes free.
@@ -95,7 +121,7 @@ impl Region {
 
     /// Returns a block of the index that nobody can be reading any more.
     pub fn return_index_block(&self, block: BlockIndex) {
-        self.put_back(block, self.index_use());
+        self.put_back(block, self.index_use(), None);
     }
 
     /// Keeps some free blocks backed by pages, and gives those back that are too many, until
@@ -167,6 +193,15 @@ impl Region {
             }
             self.charge_found(self.block_len_bytes());
         }
+        let taken = self.take_paid(kind);
+        if taken.is_none() {
+            self.refund(self.block_len_bytes());
+        }
+        taken
+    }
+
+    /// Takes a block that counts against the budget already.
+    fn take_paid(&self, kind: Use) -> Option<BlockIndex> {
         let mut free = self.lock_free();
         // A full disk takes long to say so; while it is full, only the preparing thread asks it.
         let is_asked =
@@ -182,17 +217,13 @@ impl Region {
             (None, Some(index)) => self.back(kind, index),
             (None, None) => false,
         };
-        if !is_there {
-            self.refund(self.block_len_bytes());
-            return None;
-        }
-        index.map(BlockIndex)
+        index.filter(|_| is_there).map(BlockIndex)
     }
 
-    fn put_back(&self, block: BlockIndex, kind: Use) {
+    fn put_back(&self, block: BlockIndex, kind: Use, heir: Option<u16>) {
         let is_in_file = kind == Use::Log && self.is_durable();
         if let Some(round) = is_in_file.then(|| self.free_entry(block)).flatten() {
-            self.defer(block, round);
+            self.defer(block, round, heir);
             return;
         }
         let mut free = self.lock_free();
@@ -203,12 +234,20 @@ impl Region {
             drop(free);
             self.release_block(kind, block.0);
         }
-        self.refund(self.block_len_bytes());
+        self.pass_on(heir);
+    }
+
+    /// Gives a block's part of the budget to a shard or to all.
+    fn pass_on(&self, heir: Option<u16>) {
+        match heir {
+            Some(heir) => self.lock_free().granted[usize::from(heir)] += 1,
+            None => self.refund(self.block_len_bytes()),
+        }
     }
 
     /// Keeps a returned block until `round` is durable. A few need not count against the budget
     /// meanwhile.
-    fn defer(&self, block: BlockIndex, round: u64) {
+    fn defer(&self, block: BlockIndex, round: u64, heir: Option<u16>) {
         let mut free = self.lock_free();
         let held_count = free.pending.len() + free.log.resident.len();
         let is_charged = held_count >= free.resident_max;
@@ -216,10 +255,11 @@ impl Region {
             block: block.0,
             round,
             is_charged,
+            heir,
         });
         drop(free);
         if !is_charged {
-            self.refund(self.block_len_bytes());
+            self.pass_on(heir);
         }
     }
 
@@ -235,7 +275,10 @@ impl Region {
             let Some(pending) = free.pending.pop_front() else {
                 break;
             };
-            charged_count += u64::from(pending.is_charged);
+            match pending.heir.filter(|_| pending.is_charged) {
+                Some(heir) => free.granted[usize::from(heir)] += 1,
+                None => charged_count += u64::from(pending.is_charged),
+            }
             free.log.resident.push(pending.block);
         }
         self.ring(&mut free);
@@ -270,6 +313,7 @@ impl Region {
                 block,
                 round: u64::MAX,
                 is_charged: false,
+                heir: None,
             })
             .collect();
     }
@@ -332,11 +376,16 @@ impl Region {
 
 impl FreeLists {
     /// Lists of blocks that were never taken: two ranges of block numbers, the ends not included.
-    pub(super) fn new(log: std::ops::Range<u32>, index: std::ops::Range<u32>) -> Self {
+    pub(super) fn new(
+        log: std::ops::Range<u32>,
+        index: std::ops::Range<u32>,
+        shard_count: usize,
+    ) -> Self {
         Self {
             log: FreeBlocks::new(log),
             index: FreeBlocks::new(index),
             pending: VecDeque::new(),
+            granted: vec![0; shard_count],
             preparation: Preparation::Idle,
             resident_max: RESIDENT_FREE_BLOCKS_MAX,
             is_rung: false,

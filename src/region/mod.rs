@@ -180,7 +180,7 @@ impl Region {
             base,
             block_shift: plan.block_len_bytes.trailing_zeros(),
             plan,
-            free: Mutex::new(FreeLists::new(log, index)),
+            free: Mutex::new(FreeLists::new(log, index, options.shard_count)),
             taken: Condvar::new(),
             used_bytes: CachePadded(AtomicU64::new(0)),
             maxmemory_bytes: AtomicU64::new(options.maxmemory_bytes),

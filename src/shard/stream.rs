@@ -125,6 +125,11 @@ impl Stream {
         self.sequence * self.region.block_len_bytes() + offset
     }
 
+    /// The shard whose log it is.
+    pub(super) const fn owner(&self) -> u16 {
+        self.owner
+    }
+
     /// The number of the active block.
     pub(super) const fn sequence(&self) -> u64 {
         self.sequence

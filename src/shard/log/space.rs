@@ -10,7 +10,8 @@
 //!
 //! **Reserve.** A victim's live records fit into one block, and its own block comes back to the
 //! reserve, so compaction can always go on. While the reserve is empty even the rest of the active
-//! block is compaction's.
+//! block is compaction's. In a file another block comes for it, when its return is on disk if need be,
+//! and its part of the budget is nobody else's meanwhile.
 //!
 //! **Room** ([`Log::keep_room`]) is the rest of the active block, or blocks beside it, for records that
 //! were announced. Its owner sees to it that nobody else appends meanwhile, but for the few bytes of the
@@ -25,6 +26,8 @@ use super::{BlockIndex, HEADER_LEN_BYTES, Location, Log, Purpose, Reserved, u32_
 pub(super) struct Kept {
     /// For compaction, and for writes that must not fail for want of memory.
     pub(super) reserve: Vec<BlockIndex>,
+    /// Blocks that the region owes to the reserve, in a file: they were returned and are not yet free.
+    owed_count: usize,
     /// For what was announced, while anything is.
     room: Option<Vec<BlockIndex>>,
 }
@@ -33,6 +36,7 @@ impl Kept {
     pub(super) const fn of(reserve: Vec<BlockIndex>) -> Self {
         Self {
             reserve,
+            owed_count: 0,
             room: None,
         }
     }
@@ -150,7 +154,13 @@ impl Log {
     pub(in super::super) fn recycle(&mut self, block: BlockIndex) {
         if let Some(stream) = &mut self.stream {
             stream.disown(block);
-            self.region.return_block(block);
+            // What the reserve lacks no other shard may have.
+            if self.kept.reserve.len() + self.kept.owed_count < COMPACTION_RESERVE_BLOCKS {
+                self.kept.owed_count += 1;
+                self.region.return_block_for(block, stream.owner());
+            } else {
+                self.region.return_block(block);
+            }
             self.refill_reserve();
         } else {
             self.put_back([block]);
@@ -160,6 +170,13 @@ impl Log {
 
     /// Takes blocks for the reserve while it lacks any and the region has some.
     pub(in super::super) fn refill_reserve(&mut self) {
+        while self.kept.owed_count > 0
+            && let Some(stream) = &self.stream
+            && let Some(block) = self.region.take_granted_block(stream.owner())
+        {
+            self.kept.owed_count -= 1;
+            self.put_back([block]);
+        }
         while self.kept.reserve.len() < COMPACTION_RESERVE_BLOCKS
             && let Some(block) = self.region.take_block()
         {

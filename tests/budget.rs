@@ -1,0 +1,77 @@
+//! Goal: what a shard needs to go on at the budget no other shard can take. Method: two shards in one
+//! file use up the budget; one of them is emptied again and again, so that many blocks wait for the disk,
+//! and takes whatever becomes free, before the other one is asked to remove its keys.
+
+mod common;
+
+use common::process::Folder;
+use common::store::{Opening, Store};
+
+const MIB: u64 = 1 << 20;
+
+/// Keys of one shard, from a number on.
+fn keys(shard_count: usize, shard: usize) -> impl Iterator<Item = Vec<u8>> {
+    let count = u16::try_from(shard_count).expect("few");
+    let names = (0u32..).map(|number| format!("key:{number}").into_bytes());
+    names.filter(move |key| {
+        let slot = coremap::hash::cluster_slot(key);
+        usize::from(coremap::hash::shard_of_slot(slot, count)) == shard
+    })
+}
+
+/// Stores keys of a shard until there is no more room; returns them.
+fn fill(store: &mut Store, shard: usize) -> Vec<Vec<u8>> {
+    let keys = keys(store.shards.len(), shard);
+    keys.take_while(|key| store.set(key, &[7; 1000]).is_ok())
+        .collect()
+}
+
+fn work(store: &mut Store, shard: usize) {
+    for _ in 0..10_000 {
+        if !store.shards[shard].background(1 << 20) {
+            break;
+        }
+    }
+}
+
+fn sync(store: &Store) {
+    for _ in 0..3 {
+        store.region.sync().expect("a disk");
+    }
+}
+
+#[test]
+fn a_shard_that_takes_all_memory_leaves_the_others_what_compaction_needs() {
+    let folder = Folder::new();
+    let opening = Opening::new(24 * MIB, 2);
+    let mut store = opening.open(folder.path()).expect("a new file");
+    let victims: Vec<Vec<u8>> = keys(2, 0).take(8_000).collect();
+    for key in &victims {
+        store.set(key, &[7; 1000]).expect("room");
+    }
+    fill(&mut store, 1);
+    let mut removed = victims.iter();
+    for _ in 0..6 {
+        // Compaction of the one has to use its reserve, and what it empties waits for the disk.
+        for key in removed.by_ref().take(700) {
+            assert_eq!(store.remove(key), Ok(true));
+        }
+        work(&mut store, 0);
+        store.shards[1].clear().expect("a few bytes");
+        sync(&store);
+        // The other one returns many blocks first, and takes what does not wait.
+        work(&mut store, 1);
+        fill(&mut store, 1);
+        work(&mut store, 0);
+        sync(&store);
+        fill(&mut store, 1);
+    }
+    for key in removed {
+        assert_eq!(
+            store.remove(key),
+            Ok(true),
+            "{} left",
+            store.shards[0].len()
+        );
+    }
+}
