@@ -1,5 +1,6 @@
 //! What a shard at its budget does to the writes that come to it: time per store and the longest, bytes
-//! copied for a byte written. `cargo run --release --example budget_figures [stores_in_millions]`
+//! copied for a byte written. `cargo run --release --example budget_figures [stores_in_millions]`, or with
+//! `slack` instead of the number for nothing but the bytes written against `log-slack`.
 
 mod common;
 
@@ -13,11 +14,21 @@ const MIB: u64 = 1 << 20;
 /// Stores that take longer are counted.
 const BOUNDS_US: [u64; 5] = [100, 250, 500, 1_000, 2_000];
 
+/// Keys whose overwriting is counted, and how often all of them are, on average: until nothing changes any
+/// more, and then for the figure.
+const AMPLIFIED_KEY_COUNT: u64 = 1_000_000;
+const SETTLING_ROUNDS: u64 = 8;
+const COUNTED_ROUNDS: u64 = 4;
+
 fn main() -> Result<(), Box<dyn Error>> {
-    let stores: u64 = std::env::args()
-        .nth(1)
-        .map_or(Ok(20), |text| text.parse())?
-        * 1_000_000;
+    let argument = std::env::args().nth(1);
+    if argument.as_deref() == Some("slack") {
+        println!("log_slack_percent,amplification,dead_percent_of_live");
+        return [5, 10, 25, 50, 100, 200, 500]
+            .into_iter()
+            .try_for_each(amplify);
+    }
+    let stores: u64 = argument.map_or(Ok(20), |text| text.parse())? * 1_000_000;
     for value_len_bytes in [8, 100, 1000] {
         for policy in [
             Eviction::Any { by_use: true },
@@ -105,6 +116,34 @@ fn overwrite(slack_percent: u32, stores: u64) -> Result<(), Box<dyn Error>> {
         (stats.compacted_total_bytes - copied_bytes) as f64 / written_bytes as f64,
         stats.log_live_bytes / MIB,
         stats.log_dead_bytes / MIB,
+    );
+    Ok(())
+}
+
+/// Bytes written, compaction's included, for a byte stored, when keys are overwritten at random.
+fn amplify(slack_percent: u32) -> Result<(), Box<dyn Error>> {
+    let mut shard = shard(2048)?;
+    shard.set_slack_percent(slack_percent);
+    let value = [7; 100];
+    let store = |shard: &mut Shard, key: Key<'_>| {
+        let stored = shard.store(key, &value, Attributes::default(), 1);
+        u64::from(stored.is_ok())
+    };
+    let mut random = Random(1);
+    let key_count = AMPLIFIED_KEY_COUNT;
+    sum_ahead(&mut shard, 0..key_count, store);
+    let settling = random.numbers(key_count, SETTLING_ROUNDS * key_count);
+    sum_ahead(&mut shard, settling, store);
+    let before = shard.stats();
+    let counted = random.numbers(key_count, COUNTED_ROUNDS * key_count);
+    let stored_count = sum_ahead(&mut shard, counted, store);
+    let stats = shard.stats();
+    let written_bytes = stored_count * stats.log_live_bytes / key_count;
+    let copied_bytes = stats.compacted_total_bytes - before.compacted_total_bytes;
+    println!(
+        "{slack_percent},{:.2},{}",
+        (written_bytes + copied_bytes) as f64 / written_bytes as f64,
+        100 * stats.log_dead_bytes / stats.log_live_bytes,
     );
     Ok(())
 }
