@@ -201,6 +201,11 @@ fn row_with_keys(command: Args<'_>) -> Result<&'static Row, &'static str> {
     if !row.has_arity(command.len()) {
         return Err("ERR Invalid number of arguments specified for command");
     }
+    // PFMERGE without a source: Redis looks for keys in each place where there may be some.
+    let key_count = row.keys.positions(command.len()).len();
+    if row.name == "pfmerge" && key_count < docs::of(row.name).key_uses().len() {
+        return Err("ERR Invalid arguments specified for command");
+    }
     Ok(row)
 }
 

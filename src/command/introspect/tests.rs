@@ -92,6 +92,10 @@ fn keys_are_found_where_the_row_says() {
     let mut cores = Cores::new(1);
     let cases = [
         (
+            "COMMAND GETKEYS pfmerge d",
+            "-ERR Invalid arguments specified for command\r\n",
+        ),
+        (
             "COMMAND GETKEYS nosuch a",
             "-ERR Invalid command specified\r\n",
         ),
