@@ -134,6 +134,22 @@ fn bytes_and_owners_of_blocks_survive_a_process_that_never_synced() {
 }
 
 #[test]
+fn a_block_that_was_taken_again_and_not_used_can_be_returned_and_is_free_at_once() {
+    let store = Store::new();
+    let (region, _) = store.serve();
+    let block = region.take_block().expect("room");
+    region.assign_block(block, 1, 1);
+    region.return_block(block);
+    assert!(region.is_awaiting_round());
+    assert!(region.sync().is_ok());
+    let taken: Vec<_> = std::iter::from_fn(|| region.take_block()).collect();
+    assert!(taken.contains(&block));
+    region.return_block(block);
+    assert!(!region.is_awaiting_round());
+    assert_eq!(region.take_block(), Some(block));
+}
+
+#[test]
 fn what_is_written_to_the_region_is_in_the_file_at_once_and_in_no_file_when_inspected() {
     let store = Store::new();
     let (region, _) = store.serve();

@@ -387,16 +387,13 @@ impl Region {
     }
 
     /// Marks a block as one that holds nothing any more. Returns the round that makes this certain,
-    /// or `None` if it can be used at once because no log ever had it.
+    /// or `None` if it can be used at once because no log has had it since it was taken.
     pub(super) fn free_entry(&self, block: BlockIndex) -> Option<u64> {
         match self.entry(block) {
-            Some(Entry::Free) => None,
+            // Taken again after the round that made its last return certain, and not used since.
+            Some(Entry::Free | Entry::Freed { .. }) => None,
             Some(Entry::Used { owner, sequence }) => {
                 self.set_entry(block, Entry::Freed { owner, sequence });
-                Some(self.rounds.needed())
-            }
-            Some(Entry::Freed { .. }) => {
-                debug_assert!(false, "a block is returned once");
                 Some(self.rounds.needed())
             }
             None => {
