@@ -73,6 +73,8 @@ impl HotKeys {
             return;
         }
         self.stride = (gained / HOT_KEY_SAMPLES_PER_SECOND).max(1);
+        // What was to be passed over when there was more to do would last too long now.
+        self.left = self.left.min(self.stride);
         self.total *= FADE;
         self.counts.iter_mut().for_each(|(_, count)| *count *= FADE);
         self.counts.retain(|(_, count)| *count > FORGOTTEN);
@@ -152,6 +154,17 @@ mod tests {
         keys.begin_second(HOT_KEY_SAMPLES_PER_SECOND * 8);
         let due_count = (0..800).filter(|_| keys.is_due()).count();
         assert_eq!(due_count, 100);
+    }
+
+    #[test]
+    fn samples_become_frequent_again_when_turns_become_few() {
+        let mut keys = HotKeys::default();
+        keys.watch();
+        keys.begin_second(HOT_KEY_SAMPLES_PER_SECOND * 1_000);
+        assert!(keys.is_due());
+        assert!(!keys.is_due());
+        keys.begin_second(HOT_KEY_SAMPLES_PER_SECOND * 1_000 + 1);
+        assert!(keys.is_due());
     }
 
     #[test]
