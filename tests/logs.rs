@@ -2,7 +2,9 @@
 
 mod common;
 
-use common::process::{Folder, Server, run};
+use std::time::Duration;
+
+use common::process::{Folder, Server, free_port, run};
 use common::{PATIENCE, now};
 
 /// What a server has logged by its end.
@@ -49,7 +51,7 @@ fn a_level_hides_what_matters_less_and_can_change() {
         "*2\\r\\n$8\\r\\nloglevel\\r\\n$7\\r\\nverbose\\r\\n",
     );
     // Within a second.
-    let until = now() + std::time::Duration::from_millis(1_500);
+    let until = now() + Duration::from_millis(1_500);
     while now() < until {
         drop(server.client());
     }
@@ -61,7 +63,18 @@ fn a_level_hides_what_matters_less_and_can_change() {
 
 #[test]
 fn of_many_lines_of_one_kind_some_are_written_and_the_rest_is_counted() {
-    let server = Server::start(&["--shards", "1", "--maxclients", "1"]);
+    let folder = Folder::new();
+    let path = folder.path().join("coremap.log");
+    let file = path.to_str().expect("it is text");
+    let arguments = [
+        "--maxclients",
+        "1",
+        "--loglevel",
+        "warning",
+        "--logfile",
+        file,
+    ];
+    let server = Server::start(&[&["--shards", "1"], &arguments[..]].concat());
     // Whoever looked whether the server is there may not have gone yet.
     let until = now() + PATIENCE;
     let _keeper = loop {
@@ -77,10 +90,35 @@ fn of_many_lines_of_one_kind_some_are_written_and_the_rest_is_counted() {
         let told = server.client().rest();
         assert!(told.starts_with(b"-ERR max number of clients"));
     }
-    let said = said(server);
+    let until = now() + PATIENCE;
+    let said = loop {
+        let said = std::fs::read_to_string(&path).expect("it is there");
+        if said.contains(" more refusals in 10 s\n") {
+            break said;
+        }
+        assert!(now() < until, "{said}");
+        common::pass(Duration::from_millis(100));
+    };
     let count = said.matches(" warning refused 127.0.0.1:").count();
     assert!((1..=20).contains(&count), "{count} lines: {said}");
     assert!(said.contains(": maxclients"), "{said}");
+}
+
+#[test]
+fn a_metrics_port_without_descriptors_does_not_fill_the_log() {
+    let port = free_port();
+    let text = port.to_string();
+    let server = Server::start(&["--shards", "1", "--metrics-port", &text]);
+    let limits = std::process::Command::new("prlimit")
+        .args(["--pid", &server.pid().to_string(), "--nofile=3:"])
+        .status();
+    assert!(limits.is_ok_and(|status| status.success()));
+    let waiting = std::net::TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+    common::pass(Duration::from_secs(2));
+    drop(waiting);
+    let said = said(server);
+    let count = said.matches("cannot accept on the metrics port").count();
+    assert!((1..=20).contains(&count), "{count} lines: {said}");
 }
 
 #[test]

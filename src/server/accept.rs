@@ -19,7 +19,7 @@ use glommio::timer::Timer;
 use super::connection::ConnectionTask;
 use super::control::{Address, Handed, Mail};
 use super::engine::{Engine, Stage};
-use super::log::{self, Level, Repeated};
+use super::log::{self, Repeated};
 use super::signal::Signal;
 use super::socket;
 use crate::command::{DENIED, MAXCLIENTS_REACHED};
@@ -57,7 +57,6 @@ pub(super) async fn accept_all(engine: Rc<Engine>, listener: Rc<Listener>) {
                 _ => {
                     log::repeated(
                         Repeated::NotAccepted,
-                        Level::Warning,
                         format_args!("cannot accept connections: {error}"),
                     );
                     Timer::new(Duration::from_millis(ACCEPT_BACKOFF_MS)).await;
@@ -101,14 +100,11 @@ fn admit(engine: &Rc<Engine>, socket: OwnedFd, listener: &Listener) {
     drop(lane);
     let peer = &address.peer;
     match refusal {
-        Some((_, setting)) => log::repeated(
-            Repeated::Refused,
-            Level::Warning,
-            format_args!("refused {peer}: {setting}"),
-        ),
+        Some((_, setting)) => {
+            log::repeated(Repeated::Refused, format_args!("refused {peer}: {setting}"))
+        }
         None => log::repeated(
             Repeated::Connected,
-            Level::Verbose,
             format_args!("{peer} connected, core {target} serves it"),
         ),
     }
@@ -170,7 +166,6 @@ impl Spare {
     fn refuse_one(&mut self, listener: &OwnedFd, error: &io::Error) {
         log::repeated(
             Repeated::NotAccepted,
-            Level::Warning,
             format_args!("refusing connections: {error}; raise `ulimit -n`"),
         );
         self.file = None;

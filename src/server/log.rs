@@ -25,7 +25,7 @@ use crate::limits::{LOG_BURST_COUNT, LOG_WINDOW_S};
 
 /// How much a line matters, in the words of Redis.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) enum Level {
+enum Level {
     /// For who looks for an error of the program.
     Debug,
     /// What every client does.
@@ -62,6 +62,13 @@ pub(super) enum Repeated {
 
 impl Repeated {
     const ALL: [Self; 3] = [Self::Connected, Self::Refused, Self::NotAccepted];
+
+    const fn level(self) -> Level {
+        match self {
+            Self::Connected => Level::Verbose,
+            Self::Refused | Self::NotAccepted => Level::Warning,
+        }
+    }
 
     /// What a line says of those that were not written.
     const fn noun(self) -> &'static str {
@@ -122,8 +129,8 @@ pub(super) fn warning(message: fmt::Arguments<'_>) {
 }
 
 /// Writes a line of a kind that may come again and again, unless there were too many of it.
-pub(super) fn repeated(kind: Repeated, level: Level, message: fmt::Arguments<'_>) {
-    if !is_written(level) {
+pub(super) fn repeated(kind: Repeated, message: fmt::Arguments<'_>) {
+    if !is_written(kind.level()) {
         return;
     }
     let (is_free, left_out) = budget(kind, |budget| {
@@ -131,7 +138,7 @@ pub(super) fn repeated(kind: Repeated, level: Level, message: fmt::Arguments<'_>
     });
     tell_left_out(kind, left_out);
     if is_free {
-        write(level, message);
+        write(kind.level(), message);
     }
 }
 
@@ -145,10 +152,10 @@ pub(super) fn settle() {
 
 fn tell_left_out(kind: Repeated, count: u64) {
     if count > 0 {
-        line(format_args!(
-            "{count} more {} in {LOG_WINDOW_S} s",
-            kind.noun()
-        ));
+        write(
+            kind.level(),
+            format_args!("{count} more {} in {LOG_WINDOW_S} s", kind.noun()),
+        );
     }
 }
 

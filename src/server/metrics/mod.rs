@@ -33,7 +33,8 @@ use collect::Fresh;
 pub(super) use collect::Sources;
 use http::{Request, Response};
 
-use super::{log, socket};
+use super::log::{self, Repeated};
+use super::socket;
 use crate::atomic::{AtomicBool, Ordering};
 use crate::error::Error;
 use crate::limits::{ACCEPT_BACKOFF_MS, METRICS_THREAD_COUNT};
@@ -139,7 +140,10 @@ impl Site {
                 Ok((stream, peer)) => self.serve(stream, peer),
                 Err(_) if self.is_stopping() => return,
                 Err(error) => {
-                    log::line(format_args!("cannot accept on the metrics port: {error}"));
+                    log::repeated(
+                        Repeated::NotAccepted,
+                        format_args!("cannot accept on the metrics port: {error}"),
+                    );
                     std::thread::park_timeout(Duration::from_millis(ACCEPT_BACKOFF_MS));
                 }
             }
