@@ -5,7 +5,7 @@
 
 mod common;
 
-use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
 use std::time::Duration;
 
@@ -74,6 +74,22 @@ fn a_port_that_its_owner_gives_up_a_moment_later_is_waited_for() {
         drop(listener);
         let server = started.join().expect("it starts");
         server.client().expect("PING", "+PONG\\r\\n");
+    });
+}
+
+#[test]
+fn a_metrics_port_that_its_owner_gives_up_is_waited_for_as_well() {
+    let [port, metrics_port] = [free_port(), free_port()];
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, metrics_port)).expect("it was free");
+    std::thread::scope(|scope| {
+        let started = scope.spawn(|| {
+            let metrics_port = metrics_port.to_string();
+            Server::start_on(&port.to_string(), &["--metrics-port", &metrics_port])
+        });
+        common::pass(Duration::from_millis(500));
+        drop(listener);
+        let _server = started.join().expect("it starts");
+        TcpStream::connect((Ipv4Addr::LOCALHOST, metrics_port)).expect("it listens");
     });
 }
 

@@ -102,11 +102,7 @@ pub(super) fn open_metrics(config: &Config) -> Result<Vec<OwnedFd>, Error> {
     let mut listeners = Vec::new();
     if port > 0 {
         open_each(&config.metrics_bind_addresses(), port, |address| {
-            listeners.push(socket::listen_tcp(
-                address,
-                METRICS_BACKLOG,
-                Sharing::First,
-            )?);
+            listeners.push(listen_first(address, METRICS_BACKLOG)?);
             Ok(address)
         })?;
     }
