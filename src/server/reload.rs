@@ -44,6 +44,10 @@ impl Reload {
             log::line(format_args!("SIGHUP: not now, data is being loaded"));
             return;
         }
+        if self.control.is_stopping() {
+            // Cores that have ended would not answer, and a second SIGTERM is not to wait for them.
+            return;
+        }
         if let Some(notifier) = &self.notifier {
             notifier.tell_reloading();
         }
@@ -58,7 +62,7 @@ impl Reload {
                 changed.join(", ")
             )),
             Err(error) => {
-                log::line(format_args!("SIGHUP: nothing was changed: {error}"));
+                log::warning(format_args!("SIGHUP: nothing was changed: {error}"));
             }
         }
         // Also when nothing was changed: the manager waits for the end of it.
@@ -116,6 +120,20 @@ fn differences(started: &Settings, wanted: &Settings) -> Vec<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_that_stops_reads_nothing_again() {
+        let (ringer, _doorbell) = crate::server::socket::doorbell().unwrap();
+        let reload = Reload {
+            reread: Box::new(|| unreachable!("it stops")),
+            started: Settings::default(),
+            control: Arc::new(Control::new(vec![ringer])),
+            shared: Arc::new(Shared::new(1)),
+            notifier: None,
+        };
+        reload.control.stop();
+        reload.run();
+    }
 
     #[test]
     fn only_what_a_start_alone_can_change_is_named() {
