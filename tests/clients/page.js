@@ -7,6 +7,7 @@
 'use strict';
 
 const assert = require('node:assert/strict');
+const { setTimeout } = require('node:timers/promises');
 const { chromium } = require('playwright-core');
 
 const [executablePath, url, seconds, picture, scheme] = process.argv.slice(2);
@@ -45,6 +46,20 @@ async function main() {
     assert.ok(hot.includes('<b>hot</b>'), hot);
     assert.equal(await page.locator('#hot b').count(), 0, 'a key was taken for markup');
     assert.ok((await page.textContent('#slow')).includes('LCS a'), 'the slow command is not named');
+
+    // With slowlog-log-slower-than 0 there are commands that took no microsecond.
+    const drawn = page.evaluate(() => {
+      last.slow = [{ id: 1, at_s: last.at_ms / 1000, us: 0, command: 'PING', client: '' }];
+      drawSlow();
+      return document.querySelector('#slow svg').innerHTML;
+    });
+    const quick = await Promise.race([drawn, setTimeout(10_000, 'the page hangs', { ref: false })]);
+    assert.ok(quick.includes('PING') && !/NaN|Infinity/.test(quick), quick);
+
+    // A server whose host's clock was set back is shown from then on.
+    const ahead = await page.evaluate(() => last.at_ms += 3_600_000);
+    await page.waitForTimeout(2_500);
+    assert.ok(await page.evaluate(() => last.at_ms) < ahead, 'the page stands still');
 
     const host = new URL(url).host;
     assert.ok(requests.every((asked) => new URL(asked).host === host || asked.startsWith('data:')), requests.join(' '));
