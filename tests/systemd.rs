@@ -315,7 +315,7 @@ fn a_reload_changes_what_can_change_and_names_the_rest() {
     let (_, said) = server.wait();
     for line in [
         "SIGHUP: settings read again, changed: maxmemory-policy, slowlog-max-len, timeout\n",
-        "warning: tcp-backlog cannot change while the server runs; it will at the next start\n",
+        " warning tcp-backlog cannot change while the server runs; it will at the next start\n",
         "SIGHUP: settings read again, nothing has changed\n",
         ":2: unknown setting 'maxmemroy', did you mean 'maxmemory'?\n",
         "SIGHUP: nothing was changed: ",
@@ -329,7 +329,7 @@ struct Activated(Child);
 
 impl Activated {
     /// The shell puts the socket where systemd does and names the process that is to have it.
-    fn start(listener: &TcpListener) -> Self {
+    fn start(listener: &TcpListener, arguments: &[&str]) -> Self {
         let socket = listener.try_clone().expect("descriptors are left");
         let child = Command::new("/bin/sh")
             .args([
@@ -339,6 +339,7 @@ impl Activated {
             .arg("sh")
             .arg(coremap())
             .args(["--shards", "2", "--port", "1", "--bind", "192.0.2.1"])
+            .args(arguments)
             .stdin(Stdio::from(OwnedFd::from(socket)))
             .stderr(Stdio::null())
             .spawn();
@@ -400,7 +401,7 @@ fn nobody_who_connects_during_a_restart_is_refused_at_an_inherited_socket() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let address = listener.local_addr().expect("it is bound");
     let is_over = AtomicBool::new(false);
-    let mut server = Activated::start(&listener);
+    let mut server = Activated::start(&listener, &[]);
     let fared = std::thread::scope(|scope| {
         let visits = scope.spawn(|| {
             let mut fared = Fared::default();
@@ -415,7 +416,7 @@ fn nobody_who_connects_during_a_restart_is_refused_at_an_inherited_socket() {
                 own.visit(address);
             }
             server.stop(signal);
-            server = Activated::start(&listener);
+            server = Activated::start(&listener, &[]);
         }
         Fared::default().visit(address);
         is_over.store(true, Ordering::Relaxed);
@@ -425,6 +426,19 @@ fn nobody_who_connects_during_a_restart_is_refused_at_an_inherited_socket() {
     // A restart can close the connection that is being served.
     assert!(fared.closed_count <= 4, "{fared:?}");
     assert!(fared.answered_count > 4, "{fared:?}");
+}
+
+#[test]
+fn all_cores_serve_an_inherited_socket_whatever_steers() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let address = listener.local_addr().expect("it is bound");
+    let _server = Activated::start(&listener, &["--steering", "hash"]);
+    let mut clients: Vec<Client> = (0..4).map(|_| Client::connect(address)).collect();
+    for client in &mut clients {
+        client.expect("PING", "+PONG\\r\\n");
+    }
+    let cores = clients[0].value("INFO cores").text();
+    assert_eq!(cores.matches("connections=2,").count(), 2, "{cores}");
 }
 
 #[test]

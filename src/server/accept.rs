@@ -82,8 +82,8 @@ fn admit(engine: &Rc<Engine>, socket: OwnedFd, listener: &Listener) {
         } else {
             None
         };
-    // A unix socket has one listener only.
-    let is_balanced = address.is_unix || settings.steering == BALANCED;
+    // Behind a socket that has one listener only, the kernel has no choice.
+    let is_balanced = address.is_unix || listener.is_inherited || settings.steering == BALANCED;
     let target = if is_balanced {
         core.shared.least_loaded_core()
     } else {
