@@ -20,6 +20,8 @@ use crate::limits::{
 pub struct HotKeys {
     /// Turns from one sample to the next; 0: nobody watches.
     stride: u64,
+    /// What that is, or would be if somebody watched.
+    pace: u64,
     /// Turns until the next one.
     left: u64,
     /// Seconds until nobody watches any more.
@@ -40,7 +42,7 @@ impl HotKeys {
     /// Somebody looks.
     pub fn watch(&mut self) {
         self.patience_s = HOT_KEY_PATIENCE_S;
-        self.stride = self.stride.max(1);
+        self.stride = self.pace.max(1);
     }
 
     /// Whether the turn that ends is one to look at.
@@ -61,6 +63,7 @@ impl HotKeys {
     pub fn begin_second(&mut self, turn_count: u64) {
         let gained = turn_count.saturating_sub(self.turn_count);
         self.turn_count = turn_count;
+        self.pace = (gained / HOT_KEY_SAMPLES_PER_SECOND).max(1);
         if self.stride == 0 {
             return;
         }
@@ -68,11 +71,12 @@ impl HotKeys {
         if self.patience_s == 0 {
             *self = Self {
                 turn_count,
+                pace: self.pace,
                 ..Self::default()
             };
             return;
         }
-        self.stride = (gained / HOT_KEY_SAMPLES_PER_SECOND).max(1);
+        self.stride = self.pace;
         // What was to be passed over when there was more to do would last too long now.
         self.left = self.left.min(self.stride);
         self.total *= FADE;
@@ -152,6 +156,15 @@ mod tests {
         let mut keys = HotKeys::default();
         keys.watch();
         keys.begin_second(HOT_KEY_SAMPLES_PER_SECOND * 8);
+        let due_count = (0..800).filter(|_| keys.is_due()).count();
+        assert_eq!(due_count, 100);
+    }
+
+    #[test]
+    fn samples_are_rare_from_the_first_one_on() {
+        let mut keys = HotKeys::default();
+        keys.begin_second(HOT_KEY_SAMPLES_PER_SECOND * 8);
+        keys.watch();
         let due_count = (0..800).filter(|_| keys.is_due()).count();
         assert_eq!(due_count, 100);
     }
