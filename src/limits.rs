@@ -67,7 +67,7 @@ pub const METRICS_BACKLOG: u32 = 16;
 pub const METRICS_REQUEST_LEN_BYTES_MAX: usize = 8 * KIB;
 /// Header lines of a request. Beyond: the same.
 pub const METRICS_HEADER_COUNT_MAX: usize = 64;
-/// Milliseconds that a request may take to arrive, and then that its client may take to read.
+/// Milliseconds that a request may take to arrive, then that its client may take to read, and then to close.
 pub const METRICS_PATIENCE_MS: u64 = 2_000;
 /// Milliseconds between looks at whether the server stops.
 pub const METRICS_POLL_MS: u64 = 100;

@@ -14,8 +14,7 @@ use common::client::request;
 use common::process::{Folder, Server, free_port, run};
 use common::{PATIENCE, now, skip_because};
 
-/// A server with a metrics port, and that port. It can be taken between choosing and binding it: the
-/// server then does not start, and is started with another.
+/// A server with a metrics port, and that port.
 fn start(arguments: &[&str]) -> (Server, u16) {
     let port = free_port();
     let text = port.to_string();

@@ -99,22 +99,19 @@ fn admit(engine: &Rc<Engine>, socket: OwnedFd, listener: &Listener) {
     }
     drop(lane);
     let peer = &address.peer;
-    match refusal {
-        Some((_, setting)) => {
-            log::repeated(Repeated::Refused, format_args!("refused {peer}: {setting}"))
-        }
-        None => log::repeated(
-            Repeated::Connected,
-            format_args!("{peer} connected, core {target} serves it"),
-        ),
+    if let Some((text, setting)) = refusal {
+        log::repeated(Repeated::Refused, format_args!("refused {peer}: {setting}"));
+        return refuse(engine, &socket, text);
     }
-    match refusal {
-        Some((text, _)) => refuse(engine, &socket, text),
-        None if target == engine.id => ConnectionTask::spawn(engine, Handed { socket, address }),
-        None => {
-            let mail = Mail::Connection(Handed { socket, address });
-            engine.control.hand_over(target, mail);
-        }
+    log::repeated(
+        Repeated::Connected,
+        format_args!("{peer} connected, core {target} serves it"),
+    );
+    let handed = Handed { socket, address };
+    if target == engine.id {
+        ConnectionTask::spawn(engine, handed);
+    } else {
+        engine.control.hand_over(target, Mail::Connection(handed));
     }
 }
 
