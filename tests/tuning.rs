@@ -248,6 +248,38 @@ fn what_the_kernel_refuses_is_said_and_not_noted() {
 }
 
 #[test]
+fn what_the_kernel_refuses_the_second_time_can_still_be_undone_to_the_first_value() {
+    let host = Host::new();
+    let name = "proc/irq/40/smp_affinity_list";
+    host.apply(&["irq", "--cpus", "0-2"]);
+    let path = host.0.path().join(name);
+    std::fs::remove_file(&path).expect("it is ours");
+    // Nobody may write there.
+    std::os::unix::fs::symlink("/proc/sys/kernel/ostype", &path).expect("it is ours");
+    let (code, output, errors) = host.apply(&["irq", "--cpus", "0-1"]);
+    assert_eq!(code, Some(1), "{output}{errors}");
+    std::fs::remove_file(&path).expect("it is ours");
+    host.write(name, "Linux");
+    let (_, output, errors) = host.apply(&["--undo"]);
+    assert!(
+        output.contains("/proc/irq/40/smp_affinity_list: Linux -> 0-3\n"),
+        "{output}{errors}"
+    );
+}
+
+#[test]
+fn masks_of_many_cpus_are_written_in_groups_as_the_kernel_reads_them() {
+    let host = Host::new();
+    host.write("sys/devices/system/cpu/online", "0-67");
+    let (code, output, errors) = host.apply(&["irq"]);
+    assert_eq!(code, Some(0), "{output}{errors}");
+    let path = "sys/class/net/eth0/queues/rx-0/rps_cpus";
+    let mask = std::fs::read_to_string(host.0.path().join(path)).expect("it is there");
+    assert_eq!(mask, "f,ffffffff,ffffffff\n");
+    assert_eq!(host.apply(&["irq"]), said(""), "it is known again");
+}
+
+#[test]
 fn wrong_arguments_are_refused_with_code_two() {
     let host = Host::new();
     for arguments in [

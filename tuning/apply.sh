@@ -63,9 +63,18 @@ value() {
     esac 2>/dev/null
 }
 
+# The value for a file as the kernel reads it: it takes no more than eight digits of a mask without a comma.
+spelled() {
+    case $1 in
+        */rps_cpus) echo "$2" | sed -e ':next' -e 's/^\([0-9a-f]*[0-9a-f]\)\([0-9a-f]\{8\}\)/\1,\2/' -e 't next' ;;
+        *) echo "$2" ;;
+    esac
+}
+
 # Writes a value and looks whether it took.
 put() {
-    { printf '%s\n' "$2" >"$1"; } 2>/dev/null
+    text=$(spelled "$1" "$2")
+    { printf '%s\n' "$text" >"$1"; } 2>/dev/null
     [ "$(value "$1")" = "$2" ]
 }
 
@@ -84,8 +93,11 @@ change() {
     if put "$1" "$2"; then
         echo "$name: $old -> $2"
     else
-        echo "$name: stays $(value "$1"), the kernel refuses $2" >&2
+        now=$(value "$1")
+        echo "$name: stays $now, the kernel refuses $2" >&2
         forget "$name"
+        # A run before this one may have changed it.
+        [ "$now" = "$first" ] || note "$name" "$first" "$now"
         status=1
     fi
 }
