@@ -79,8 +79,9 @@ impl Worker<'_> {
 
     /// Answers a command that cannot run.
     pub(super) fn refuse(&mut self, args: Args<'_>, error: &[u8]) {
-        // Should it have waited for holds, it needs none now.
+        // Should it have waited for holds or for the end of a pause, it does not now.
         self.end_hold();
+        self.end_pause();
         let client = self.connection.client;
         self.write(false, |parts, reply| {
             reply.error_bytes(&refuse(&mut parts.core, client, args, error));

@@ -147,6 +147,42 @@ fn what_is_refused_whatever_happens_does_not_wait_for_the_end_of_a_pause() {
 }
 
 #[test]
+fn who_is_refused_while_it_is_paused_waits_for_the_pause_no_more() {
+    let (mut lanes, id) = two_lanes();
+    let operator = lanes[0].connect(Peer::default(), NOW);
+    answer(&mut lanes, operator, "CLIENT PAUSE 10000 ALL\r\n");
+    let waiting_count = |lanes: &[Lane]| {
+        let clients = lanes[0].core().clients.iter();
+        clients.filter(|(_, session)| session.is_waiting()).count()
+    };
+    assert_eq!(answer(&mut lanes, id, "SET a 1\r\n"), "");
+    assert_eq!(waiting_count(&lanes), 1);
+    let core = lanes[0].core_mut();
+    core.shared.loading.begin(NOW.ms());
+    core.is_loading = true;
+    assert!(answer(&mut lanes, id, "").starts_with("-LOADING"));
+    assert_eq!(waiting_count(&lanes), 0);
+}
+
+#[test]
+fn who_is_paused_is_not_idle() {
+    let (mut lanes, id) = two_lanes();
+    let operator = lanes[0].connect(Peer::default(), NOW);
+    answer(&mut lanes, operator, "CLIENT PAUSE 10000 ALL\r\n");
+    assert_eq!(answer(&mut lanes, id, "SET a 1\r\n"), "");
+    lanes[0].core_mut().settings.timeout_s = 1;
+    for second in 1..4 {
+        lanes[0].sweep(Now {
+            unix_us: NOW.unix_us + second * 1_000_000,
+        });
+    }
+    assert_eq!(lanes[0].core().stats.idle_disconnections, 1);
+    let operator = lanes[0].connect(Peer::default(), NOW);
+    answer(&mut lanes, operator, "CLIENT UNPAUSE\r\n");
+    assert_eq!(answer(&mut lanes, id, ""), "+OK\r\n");
+}
+
+#[test]
 fn a_command_that_waits_for_shards_is_the_one_whose_reply_is_skipped() {
     let (mut lanes, _) = two_lanes();
     let id = lanes[1].connect(Peer::default(), NOW);

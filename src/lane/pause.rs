@@ -35,10 +35,15 @@ impl Worker<'_> {
             }
             return false;
         }
-        if std::mem::take(&mut self.connection.is_paused) {
-            core.clients[client].paused_until_ms = 0;
-        }
+        self.end_pause();
         true
+    }
+
+    /// The command at hand waits for the end of a pause no more: it begins, or is refused.
+    pub(super) fn end_pause(&mut self) {
+        if std::mem::take(&mut self.connection.is_paused) {
+            self.parts.core.clients[self.connection.client].paused_until_ms = 0;
+        }
     }
 
     /// Settles whether the reply to the command at hand is dropped, once however often it is tried: before,

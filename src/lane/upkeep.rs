@@ -36,6 +36,7 @@ impl Lane {
         for connection in connections.filter(|connection| !connection.is_disconnected) {
             let is_active = std::mem::take(&mut connection.is_active)
                 || connection.progress.is_some()
+                || connection.is_paused
                 || connection.exec.is_some()
                 || connection.outstanding > 0;
             let Some(session) = core.clients.get_mut(connection.client) else {
