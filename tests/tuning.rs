@@ -280,6 +280,14 @@ fn masks_of_many_cpus_are_written_in_groups_as_the_kernel_reads_them() {
 }
 
 #[test]
+fn the_package_has_the_script_where_the_unit_of_the_guide_runs_it() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |name: &str| std::fs::read_to_string(root.join(name)).expect("it is there");
+    assert!(read("tuning/README.md").contains("ExecStart=/usr/share/coremap/apply.sh"));
+    assert!(read("Cargo.toml").contains("[\"tuning/apply.sh\", \"usr/share/coremap/\", \"755\"]"));
+}
+
+#[test]
 fn wrong_arguments_are_refused_with_code_two() {
     let host = Host::new();
     for arguments in [
