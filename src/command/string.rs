@@ -496,7 +496,7 @@ fn store_all(context: &mut Context<'_>, args: Args<'_>) -> Result<(), OutOfMemor
     .try_for_each(|stored| stored.map(drop));
     context.shard.end_publish();
     if must_make_room {
-        context.shard.release_room();
+        context.shard.end_room();
     }
     stored
 }

@@ -104,6 +104,12 @@ impl Shard {
         }
     }
 
+    /// The same for a command of this shard alone, which is done: it pays for what its writes have added.
+    pub fn end_room(&mut self) {
+        self.release_room();
+        self.pay_for(0);
+    }
+
     /// Reclaims memory, if need be, until a record of `len_bytes`, or of the most that the log takes, could
     /// be appended. None of it is kept.
     ///

@@ -1,5 +1,6 @@
 use crate::command::harness::{Harness, START_MS};
 use crate::limits::{LARGE_VALUE_LEN_BYTES_MIN, MIB};
+use crate::shard::Eviction;
 
 const OUT_OF_MEMORY: &str = "-OOM command not allowed when used memory > 'maxmemory'.\r\n";
 
@@ -268,4 +269,22 @@ fn a_write_without_memory_changes_nothing_and_says_so() {
         assert_eq!(String::from_utf8_lossy(&reply), OUT_OF_MEMORY);
     }
     harness.expect(&[("GET a", "$1\r\n1"), ("TTL a", ":100"), ("DBSIZE", ":1")]);
+}
+
+#[test]
+fn pairs_for_which_room_is_kept_evict_ahead_like_single_keys() {
+    const PAIR_COUNT: usize = 40_000;
+    let emergency_count = |pair_count: usize| {
+        let mut harness = Harness::with_memory(1, 32 * MIB as u64);
+        harness.shards[0].set_eviction(Eviction::Any { by_use: false });
+        let names: Vec<String> = (0..PAIR_COUNT).map(|number| format!("k{number}")).collect();
+        for names in names.chunks(pair_count) {
+            let mut mset = vec![&b"MSET"[..]];
+            mset.extend(names.iter().flat_map(|name| [name.as_bytes(), &[7; 2000]]));
+            assert_eq!(harness.run(&mset), b"+OK\r\n");
+        }
+        harness.shards[0].stats().emergency_count
+    };
+    let (single, several) = (emergency_count(1), emergency_count(4));
+    assert!(several <= 2 * single + 8, "{several} against {single}");
 }
