@@ -44,6 +44,7 @@ pub(super) fn huge_pages(host: &Host) -> Result<Finding, Unknown> {
     let modes = host.read(&format!("{FOLDER}/enabled"))?;
     let mode = chosen(&modes).ok_or_else(|| Unknown(format!("'{modes}' has no mode in force")))?;
     Ok(match mode {
+        _ if !host.settings.huge_pages => Finding::good(format!("{mode}, and none are asked for")),
         "never" => Finding::advice(mode, format!("echo madvise > /{FOLDER}/enabled")),
         _ => Finding::good(mode),
     })

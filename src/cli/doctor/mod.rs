@@ -38,7 +38,7 @@ use host::Host;
 /// Look for what on this host limits the server, with the fix for each. Exits with 1 if something is bad.
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 pub(super) struct Doctor {
-    /// configuration file of the server, for dir, cpus, shards, maxmemory, maxclients and tcp-backlog
+    /// configuration file of the server, for dir, cpus, shards, maxmemory and other settings that ask something of the host
     #[argh(option)]
     config: Option<PathBuf>,
     /// directory of the server's data; its file system and disk are tried

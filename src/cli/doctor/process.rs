@@ -67,7 +67,8 @@ pub(super) fn memlock(host: &Host) -> Result<Finding, Unknown> {
         "ulimit -l {wanted_kib}\n\
          systemctl edit coremap.service   # [Service] LimitMEMLOCK={wanted_kib}K"
     );
-    let depth = probe::ring_depth(shard_count, limit_bytes, RING_DEPTH_MAX);
+    let wanted_depth = u32::try_from(host.settings.ring_depth).unwrap_or(RING_DEPTH_MAX);
+    let depth = probe::ring_depth(shard_count, limit_bytes, wanted_depth);
     let value = match limit_bytes {
         u64::MAX => "unlimited".to_owned(),
         bytes => format!("{} KiB", bytes / KIB as u64),
@@ -75,9 +76,9 @@ pub(super) fn memlock(host: &Host) -> Result<Finding, Unknown> {
     Ok(if limit_bytes < probe::MEMLOCK_BYTES_MIN {
         let least_kib = probe::MEMLOCK_BYTES_MIN / KIB as u64;
         Finding::bad(format!("{value}, at least {least_kib} KiB are needed"), fix)
-    } else if depth < RING_DEPTH_MAX {
+    } else if depth < wanted_depth {
         Finding::advice(
-            format!("{value}, enough for rings of {depth} entries of {RING_DEPTH_MAX}"),
+            format!("{value}, enough for rings of {depth} entries of {wanted_depth}"),
             fix,
         )
     } else {

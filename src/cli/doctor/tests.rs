@@ -216,6 +216,17 @@ const PROCESS: &[Case] = &[
     ),
     (
         "memlock",
+        &[("ring-depth", "128")],
+        &[(
+            "proc/self/limits",
+            "Max locked memory 65536 2097152 bytes\n",
+        )],
+        Good,
+        "2048 KiB, rings of 128",
+        "",
+    ),
+    (
+        "memlock",
         &[],
         &[("proc/self/limits", "")],
         Unknown,
@@ -682,6 +693,17 @@ const MEMORY: &[Case] = &[
         &[("proc/meminfo", "")],
         Unknown,
         "there is no /proc/meminfo",
+        "",
+    ),
+    (
+        "huge-pages",
+        &[("huge-pages", "no")],
+        &[(
+            "sys/kernel/mm/transparent_hugepage/enabled",
+            "always madvise [never]\n",
+        )],
+        Good,
+        "never, and none are asked for",
         "",
     ),
     ("huge-pages", &[], &[], Good, "madvise", ""),
