@@ -146,8 +146,8 @@ impl Parts {
     /// Ends a hold: all who waited meanwhile are let in.
     pub(super) fn release(&mut self, who: Holder) {
         assert!(self.gate.is_held_by(who), "who releases a shard holds it");
-        self.shard.release_room();
         self.shard.end_publish();
+        self.shard.end_room();
         let gate = &mut self.gate;
         gate.holder = None;
         gate.release_count += 1;

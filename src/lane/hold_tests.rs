@@ -100,6 +100,29 @@ fn of_commands_that_come_together_none_takes_the_room_of_another() {
 }
 
 #[test]
+fn commands_over_shards_that_keep_room_evict_ahead_like_others() {
+    let mut lanes = small_lanes(24 << 20);
+    for lane in &mut lanes {
+        lane.parts
+            .shard
+            .set_eviction(Eviction::Any { by_use: false });
+    }
+    let id = lanes[0].connect(Peer::default(), NOW);
+    let value = [b'v'; 20_000];
+    for number in 0..1500 {
+        let [a, b] = [key_of(0, number), key_of(1, number)];
+        let mset = [b"MSET", a.as_bytes(), &value, b.as_bytes(), &value];
+        send(&mut lanes[0], id, &command(&mset));
+        assert_eq!(answer(&mut lanes, id, ""), "+OK\r\n");
+    }
+    let counts = lanes
+        .iter()
+        .map(|lane| lane.shard().stats().emergency_count);
+    assert!(counts.sum::<u64>() <= 8);
+    assert_free(&mut lanes);
+}
+
+#[test]
 fn a_pause_does_not_stop_who_waits_for_shards_or_holds_some() {
     let mut lanes = lanes(2, 77);
     let [operator, id] = [(); 2].map(|()| lanes[1].connect(Peer::default(), NOW));

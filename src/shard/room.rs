@@ -104,7 +104,7 @@ impl Shard {
         }
     }
 
-    /// The same for a command of this shard alone, which is done: it pays for what its writes have added.
+    /// The same where what room was made for is done: pays for what its writes have added.
     pub fn end_room(&mut self) {
         self.release_room();
         self.pay_for(0);
