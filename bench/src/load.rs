@@ -26,7 +26,7 @@ use argh::FromArgs;
 
 pub(crate) use dialect::Dialect;
 pub(crate) use keys::{Distribution, Keys, write_key};
-pub(crate) use output::{csv_header, csv_line};
+pub(crate) use output::{csv_header, csv_line, interval_csv};
 pub(crate) use pace::Arrivals;
 pub(crate) use random::Random;
 pub(crate) use record::histogram;
@@ -171,8 +171,8 @@ pub(crate) fn run(options: &Options) -> Result<Outcome, String> {
     run_shown(options, &mut |_| {})
 }
 
-/// `show` gets lines for a person who waits.
-fn run_shown(options: &Options, show: &mut dyn FnMut(&str)) -> Result<Outcome, String> {
+/// Like [`run`]; `show` gets lines for a person who waits, one for each interval.
+pub(crate) fn run_shown(options: &Options, show: &mut dyn FnMut(&str)) -> Result<Outcome, String> {
     options.check()?;
     if options.preload {
         preload_shown(options, show)?;

@@ -7,6 +7,7 @@
 //! - `report` makes a record's tables and plots again.
 //! - `tune` asks what a knob does, and writes down what the rounds prove.
 //! - `hits` compares how often caches of the same memory find what they are asked for.
+//! - `soak` keeps a server busy for long while its clients are killed, and says whether anything grew.
 //! - `lsm` serves an LSM tree over Redis's protocol, for `compare`.
 //!
 //! The path of a measurement: `peers` says how each server is started, `process` starts it, `load`
@@ -27,6 +28,7 @@ mod plot;
 mod process;
 mod record;
 mod report;
+mod soak;
 mod table;
 mod tune;
 mod usage;
@@ -50,6 +52,7 @@ enum Instrument {
     Lsm(lsm::Options),
     Hits(hits::Options),
     Tune(tune::Options),
+    Soak(soak::Options),
 }
 
 fn main() -> std::process::ExitCode {
@@ -63,6 +66,7 @@ fn main() -> std::process::ExitCode {
         Instrument::Lsm(options) => lsm::main(&options),
         Instrument::Hits(options) => hits::main(&options),
         Instrument::Tune(options) => tune::main(&options),
+        Instrument::Soak(options) => soak::main(&options),
     };
     match outcome {
         Ok(()) => std::process::ExitCode::SUCCESS,

@@ -1,9 +1,9 @@
-//! Plots as SVG text: lines over a swept dimension, latencies by percentile, bars.
+//! Plots as SVG text: lines over a swept dimension or over time, latencies by percentile, bars.
 //!
 //! A plot is a pure function of its numbers. Every server keeps its colour in all plots of a
 //! record. Whiskers reach from the smallest round to the largest; a line goes through the medians.
 
-use plotters::coord::ranged1d::ValueFormatter;
+use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
 use plotters::prelude::*;
 
 use crate::table::Spread;
@@ -104,15 +104,58 @@ pub(crate) fn percentiles(
             .y_label_formatter(&short)
             .light_line_style(WHITE)
             .draw()?;
-        for (index, (name, points)) in series.iter().enumerate() {
-            let style = colour(index).stroke_width(2);
-            chart
-                .draw_series(LineSeries::new(points.iter().map(place), style))?
-                .label(*name)
-                .legend(move |(x, y)| PathElement::new([(x, y), (x + 14, y)], style));
-        }
+        paths(&mut chart, series, place)?;
         legend(&mut chart, SeriesLabelPosition::UpperLeft)
     })
+}
+
+/// How the y axis of a course is divided.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Height {
+    Logarithmic,
+    FromZero,
+}
+
+/// Lines over time, which begins at 0. A point is an instant and a value.
+pub(crate) fn course(
+    titles: &Titles<'_>,
+    height: Height,
+    series: &[(&str, Vec<(f64, f64)>)],
+) -> Result<String, String> {
+    let all = || series.iter().flat_map(|(_, points)| points);
+    let values = || all().map(|(_, value)| *value);
+    let end = all().fold(f64::MIN_POSITIVE, |most, (x, _)| most.max(*x));
+    let highest = values().fold(f64::MIN_POSITIVE, f64::max) * 1.1;
+    draw(|root| match height {
+        Height::Logarithmic => {
+            draw_course(root, titles, end, log_range(values()).log_scale(), series)
+        }
+        Height::FromZero => draw_course(root, titles, end, 0.0..highest, series),
+    })
+}
+
+fn draw_course<Y>(
+    root: &Area<'_>,
+    titles: &Titles<'_>,
+    end: f64,
+    y: Y,
+    series: &[(&str, Vec<(f64, f64)>)],
+) -> Outcome
+where
+    Y: AsRangedCoord<Value = f64>,
+    Y::CoordDescType: Ranged<ValueType = f64> + ValueFormatter<f64>,
+{
+    let mut chart = frame(root, titles).build_cartesian_2d(0.0..end, y)?;
+    chart
+        .configure_mesh()
+        .x_desc(titles.x)
+        .y_desc(titles.y)
+        .x_label_formatter(&short)
+        .y_label_formatter(&short)
+        .light_line_style(WHITE)
+        .draw()?;
+    paths(&mut chart, series, |point| *point)?;
+    legend(&mut chart, SeriesLabelPosition::UpperRight)
 }
 
 /// Bars in groups, one of each server; the y axis begins at 0.
@@ -216,6 +259,26 @@ where
         )?;
     }
     legend(chart, position)
+}
+
+/// A line through the points of each series, which `place` puts on the axes.
+fn paths<'a, 'b: 'a, X, Y>(
+    chart: &mut ChartContext<'a, SVGBackend<'b>, Cartesian2d<X, Y>>,
+    series: &[(&str, Vec<(f64, f64)>)],
+    place: impl Fn(&(f64, f64)) -> (f64, f64),
+) -> Outcome
+where
+    X: Ranged<ValueType = f64>,
+    Y: Ranged<ValueType = f64>,
+{
+    for (index, (name, points)) in series.iter().enumerate() {
+        let style = colour(index).stroke_width(2);
+        chart
+            .draw_series(LineSeries::new(points.iter().map(&place), style))?
+            .label(*name)
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 14, y)], style));
+    }
+    Ok(())
 }
 
 fn legend<'a, 'b: 'a, X, Y>(
@@ -346,6 +409,16 @@ mod tests {
             plot.contains("spin-us 0") && plot.contains("99 %"),
             "{plot}"
         );
+    }
+
+    #[test]
+    fn a_course_is_drawn_on_either_height() {
+        let series = [("p99", vec![(1.0, 0.2), (40.0, 90.0)])];
+        for height in [Height::Logarithmic, Height::FromZero] {
+            let plot = course(&TITLES, height, &series).unwrap();
+            assert!(plot.contains("p99") && plot.contains("40"), "{plot}");
+            assert!(course(&TITLES, height, &[]).unwrap().contains("</svg>"));
+        }
     }
 
     #[test]

@@ -2,10 +2,11 @@
 
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crate::clock;
@@ -53,6 +54,17 @@ impl Server {
         self.child.id()
     }
 
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) -> Result<(), String> {
+        signal_process(self.pid(), signal)
+    }
+
+    /// Asks it to end, and waits so long until it has.
+    pub(crate) fn end(mut self, patience: Duration) -> Result<ExitStatus, String> {
+        self.signal(Signal::TERM)?;
+        wait_for(&mut self.child, patience)
+    }
+
     fn wait_until_it_answers(&mut self, words: &[String]) -> Result<(), String> {
         let until = clock::now() + START_TIME_MAX;
         while TcpStream::connect(&self.address).is_err() {
@@ -80,16 +92,69 @@ impl Drop for Server {
     }
 }
 
+/// Sends a signal to a process that this one has started.
+pub(crate) fn signal_process(pid: u32, signal: Signal) -> Result<(), String> {
+    let id = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    let id = id.ok_or_else(|| format!("{pid} is no process"))?;
+    kill_process(id, signal).map_err(|error| format!("cannot signal process {pid}: {error}"))
+}
+
+/// Runs a program to its end, or kills it after `patience`; what it printed.
+///
+/// # Errors
+/// It cannot be started, takes too long, or ends with another status than 0: then with what it
+/// complained about. Its output must fit a pipe, 64 KiB.
+pub(crate) fn output_of(command: &mut Command, patience: Duration) -> Result<String, String> {
+    let name = Path::new(command.get_program()).display().to_string();
+    let named = |error: String| format!("{name}: {error}");
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(|error| named(error.to_string()))?;
+    wait_for(&mut child, patience).map_err(named)?;
+    let output = child.wait_with_output();
+    let output = output.map_err(|error| named(error.to_string()))?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let complaint = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    Err(named(format!("{}: {complaint}", output.status)))
+}
+
+/// Waits until a child has ended; kills it after `patience`.
+fn wait_for(child: &mut Child, patience: Duration) -> Result<ExitStatus, String> {
+    let until = clock::now() + patience;
+    loop {
+        match child.try_wait() {
+            Ok(Some(status)) => return Ok(status),
+            Ok(None) if clock::now() < until => clock::wait(Duration::from_millis(10)),
+            Ok(None) => {
+                // Both fail only if it has just ended.
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(format!("had not ended after {} s", patience.as_secs()));
+            }
+            Err(error) => return Err(error.to_string()),
+        }
+    }
+}
+
 /// A folder for a server's files; removed, with what is in it, when dropped.
 pub(crate) struct Folder(PathBuf);
 
 impl Folder {
     /// A new folder below the system's place for temporary files.
     pub(crate) fn new(name: &str) -> Result<Self, String> {
+        Self::below(&std::env::temp_dir(), name)
+    }
+
+    /// A new folder below another.
+    pub(crate) fn below(parent: &Path, name: &str) -> Result<Self, String> {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("coremap-bench-{name}-{}-{number}", std::process::id());
-        let path = std::env::temp_dir().join(name);
+        let path = parent.join(name);
         std::fs::create_dir_all(&path).map_err(|error| format!("{}: {error}", path.display()))?;
         Ok(Self(path))
     }
@@ -149,6 +214,18 @@ mod tests {
         std::fs::write(path.join("file"), b"text").unwrap();
         drop(folder);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_program_that_fails_or_does_not_end_is_named_with_its_complaint() {
+        let shell =
+            |script: &str, patience| output_of(Command::new("sh").args(["-c", script]), patience);
+        let long = Duration::from_secs(60);
+        assert_eq!(shell("echo done", long), Ok("done\n".to_owned()));
+        let failed = shell("echo why >&2; exit 3", long).unwrap_err();
+        assert!(failed.contains("why") && failed.contains("sh"), "{failed}");
+        let hung = shell("exec sleep 60", Duration::from_millis(20)).unwrap_err();
+        assert!(hung.contains("had not ended"), "{hung}");
     }
 
     #[test]

@@ -18,7 +18,7 @@ use argh::FromArgs;
 pub(crate) use summary::{count, overhead_bytes};
 
 use crate::record::{self, Record};
-use crate::tune;
+use crate::{soak, tune};
 
 /// Make the pages and plots of records again from their raw data.
 #[derive(FromArgs)]
@@ -34,9 +34,12 @@ pub(crate) fn main(options: &Options) -> Result<(), String> {
         return Err("name at least one folder of a record".to_owned());
     }
     for folder in &options.folders {
-        let files = match tune::is_record(folder) {
-            true => tune::write(folder)?,
-            false => write(folder)?,
+        let files = if tune::is_record(folder) {
+            tune::write(folder)?
+        } else if soak::is_record(folder) {
+            soak::write(folder)?
+        } else {
+            write(folder)?
         };
         eprintln!("{}: {}", folder.display(), files.join(", "));
     }

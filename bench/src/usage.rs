@@ -81,6 +81,13 @@ pub(crate) fn rss_bytes(pid: u32) -> Result<u64, String> {
         .ok_or_else(|| format!("process {pid} has no VmRSS"))
 }
 
+/// Open descriptors of a process.
+pub(crate) fn descriptor_count(pid: u32) -> Result<usize, String> {
+    let path = format!("/proc/{pid}/fd");
+    let entries = fs::read_dir(&path).map_err(|error| format!("{path}: {error}"))?;
+    Ok(entries.count())
+}
+
 fn threads(pid: u32) -> Result<Vec<ThreadUsage>, String> {
     let path = format!("/proc/{pid}/task");
     let entries = fs::read_dir(&path).map_err(|error| format!("{path}: {error}"))?;

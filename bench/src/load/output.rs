@@ -223,7 +223,8 @@ fn hgrm(outcome: &Outcome) -> String {
 const INTERVAL_HEADER: &str = "end_s,length_s,commands,commands_per_s,latency_p50_ns,latency_p90_ns,\
 latency_p99_ns,latency_p999_ns,latency_p9999_ns,latency_max_ns,behind_max_ns,misses,errors";
 
-fn interval_csv(rows: &[Row]) -> String {
+/// The course of a run as a CSV file, a line for each interval.
+pub(crate) fn interval_csv(rows: &[Row]) -> String {
     let lines = rows.iter().map(|row| interval_line(row) + "\n");
     format!("{INTERVAL_HEADER}\n{}", lines.collect::<String>())
 }
