@@ -74,11 +74,20 @@ pub(crate) fn machine_cpu_ns() -> Result<u64, String> {
 
 /// Resident memory of a process.
 pub(crate) fn rss_bytes(pid: u32) -> Result<u64, String> {
+    status_bytes(pid, "VmRSS:")
+}
+
+/// The part of the resident memory that is no page of a file: heap, stacks, tables.
+pub(crate) fn anonymous_bytes(pid: u32) -> Result<u64, String> {
+    status_bytes(pid, "RssAnon:")
+}
+
+fn status_bytes(pid: u32, field: &str) -> Result<u64, String> {
     let status = read_proc(&format!("{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
     let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
     kib.map(|kib| kib * BYTES_PER_KIB)
-        .ok_or_else(|| format!("process {pid} has no VmRSS"))
+        .ok_or_else(|| format!("process {pid} has no {field}"))
 }
 
 /// Open descriptors of a process.

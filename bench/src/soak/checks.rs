@@ -118,9 +118,10 @@ pub(super) fn of_job(account: &Account) -> Check {
 }
 
 /// Memory and descriptors are what they were.
-pub(super) fn of_growth(samples: &Table) -> [Check; 3] {
+pub(super) fn of_growth(samples: &Table) -> [Check; 4] {
     [
         of_memory(samples, "resident memory", "resident_bytes"),
+        of_memory(samples, "anonymous memory", "anonymous_bytes"),
         of_memory(samples, "used_memory", "used_memory_bytes"),
         of_column(samples, "descriptors", "descriptors", |first, last| {
             (
@@ -235,7 +236,7 @@ mod tests {
             let (descriptors, mib) = at(index);
             let bytes = mib * MIB;
             table
-                .push(&format!("{index},{bytes},{bytes},{descriptors},1"))
+                .push(&format!("{index},{bytes},{bytes},{bytes},{descriptors},1"))
                 .unwrap();
         }
         table
@@ -248,12 +249,12 @@ mod tests {
     #[test]
     fn what_grows_is_told_from_what_fills_up_or_comes_and_goes() {
         let fills_up = samples(|index| (60, f64::from(index.min(10)) * 100.0));
-        assert_eq!(holds(&of_growth(&fills_up)), [true; 3]);
+        assert_eq!(holds(&of_growth(&fills_up)), [true; 4]);
         let spikes = samples(|index| (60 + 40 * (index % 3 / 2), 100.0));
-        assert_eq!(holds(&of_growth(&spikes)), [true; 3]);
+        assert_eq!(holds(&of_growth(&spikes)), [true; 4]);
         let leaks = samples(|index| (60 + index / 10, 100.0 + f64::from(index)));
-        assert_eq!(holds(&of_growth(&leaks)), [false; 3]);
-        assert_eq!(holds(&of_growth(&jobs::samples())), [false; 3]);
+        assert_eq!(holds(&of_growth(&leaks)), [false; 4]);
+        assert_eq!(holds(&of_growth(&jobs::samples())), [false; 4]);
     }
 
     #[test]

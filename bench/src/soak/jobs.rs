@@ -81,7 +81,8 @@ impl Job<'_> {
 }
 
 /// Columns of what `sample` notes.
-const SAMPLE_COLUMNS: &str = "at_s,resident_bytes,used_memory_bytes,descriptors,connected_clients";
+const SAMPLE_COLUMNS: &str =
+    "at_s,resident_bytes,anonymous_bytes,used_memory_bytes,descriptors,connected_clients";
 
 /// An empty table for `sample`.
 pub(super) fn samples() -> Table {
@@ -97,8 +98,9 @@ pub(super) fn sample(
 ) -> Result<(), String> {
     let info = client.ask(&["INFO"])?;
     samples.push(&format!(
-        "{at_s:.1},{},{},{},{}",
+        "{at_s:.1},{},{},{},{},{}",
         usage::rss_bytes(pid)?,
+        usage::anonymous_bytes(pid)?,
         client::field(&info, "used_memory")?,
         usage::descriptor_count(pid)?,
         client::field(&info, "connected_clients")?,

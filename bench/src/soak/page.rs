@@ -19,6 +19,7 @@ const PERCENTILES: &[(&str, &str)] = &[
 ];
 const MEMORY: &[(&str, &str)] = &[
     ("resident", "resident_bytes"),
+    ("of it anonymous: no file's pages", "anonymous_bytes"),
     ("used_memory", "used_memory_bytes"),
 ];
 const CONNECTIONS: &[(&str, &str)] = &[
