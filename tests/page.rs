@@ -16,8 +16,7 @@ use common::{Random, skip_because};
 #[test]
 fn a_browser_shows_a_server_under_load() {
     let Some(browser) = browser() else {
-        eprintln!("skipped: chromium is not installed");
-        return;
+        return skip_because("chromium is not installed");
     };
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let modules = root.join("target/clients/node/node_modules");

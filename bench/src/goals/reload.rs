@@ -41,6 +41,7 @@ pub(super) fn keys_per_s(
 
 fn fill(coremap: &Peer, folder: &Path, cpus: &[usize; 2], key_count: u64) -> Result<(), String> {
     let server = coremap.start_on(folder, SHARD_COUNT, cpus)?;
+    wait_until_loaded(&server.address)?;
     load::preload(&load::Options {
         server: server.address.clone(),
         operation: Operation::Set,
@@ -53,19 +54,28 @@ fn fill(coremap: &Peer, folder: &Path, cpus: &[usize; 2], key_count: u64) -> Res
 fn reload(coremap: &Peer, folder: &Path, cpus: &[usize; 2], key_count: u64) -> Result<f64, String> {
     let began_at = clock::now();
     let server = coremap.start_on(folder, SHARD_COUNT, cpus)?;
-    let until = began_at + LOAD_TIME_MAX;
+    let found_count = wait_until_loaded(&server.address)?;
+    let ns = clock::ns_since(began_at);
+    if found_count != key_count {
+        return Err(format!("of {key_count} keys the server has {found_count}"));
+    }
+    #[expect(clippy::cast_precision_loss, reason = "a rate to be read")]
+    Ok(key_count as f64 / ns as f64 * NS_PER_S)
+}
+
+/// How many keys there are, once the server says so.
+fn wait_until_loaded(address: &str) -> Result<u64, String> {
+    let until = clock::now() + LOAD_TIME_MAX;
     loop {
-        let answer = ask_for_size(&server.address).map_err(|error| error.to_string())?;
-        match answer.strip_prefix(':') {
-            Some(found) if found.parse() == Ok(key_count) => break,
+        let answer = ask_for_size(address).map_err(|error| error.to_string())?;
+        let count = answer.strip_prefix(':').and_then(|text| text.parse().ok());
+        match count {
+            Some(count) => return Ok(count),
             None if answer.starts_with("-LOADING") && clock::now() < until => {}
-            _ => return Err(format!("of {key_count} keys the server says `{answer}`")),
+            None => return Err(format!("asked for the number of keys: `{answer}`")),
         }
         clock::wait(ASK_STEP);
     }
-    #[expect(clippy::cast_precision_loss, reason = "a rate to be read")]
-    let (keys, ns) = (key_count as f64, clock::ns_since(began_at) as f64);
-    Ok(keys / ns * NS_PER_S)
 }
 
 fn ask_for_size(address: &str) -> std::io::Result<String> {
