@@ -43,14 +43,7 @@ pub(crate) fn sweep(titles: &Titles<'_>, series: &[Series<'_>]) -> Result<String
     let y = log_range(all().flat_map(|(_, y)| [y.min, y.max]));
     draw(|root| {
         let mut chart = frame(root, titles).build_cartesian_2d(x.log_scale(), y.log_scale())?;
-        chart
-            .configure_mesh()
-            .x_desc(titles.x)
-            .y_desc(titles.y)
-            .x_label_formatter(&short)
-            .y_label_formatter(&short)
-            .light_line_style(WHITE)
-            .draw()?;
+        grid(&mut chart, titles, short)?;
         lines(&mut chart, series, SeriesLabelPosition::UpperRight)
     })
 }
@@ -96,14 +89,7 @@ pub(crate) fn percentiles(
     let y = log_range(all().map(|(_, y)| y));
     draw(|root| {
         let mut chart = frame(root, titles).build_cartesian_2d(x.log_scale(), y.log_scale())?;
-        chart
-            .configure_mesh()
-            .x_desc(titles.x)
-            .y_desc(titles.y)
-            .x_label_formatter(&percentile)
-            .y_label_formatter(&short)
-            .light_line_style(WHITE)
-            .draw()?;
+        grid(&mut chart, titles, percentile)?;
         paths(&mut chart, series, place)?;
         legend(&mut chart, SeriesLabelPosition::UpperLeft)
     })
@@ -146,14 +132,7 @@ where
     Y::CoordDescType: Ranged<ValueType = f64> + ValueFormatter<f64>,
 {
     let mut chart = frame(root, titles).build_cartesian_2d(0.0..end, y)?;
-    chart
-        .configure_mesh()
-        .x_desc(titles.x)
-        .y_desc(titles.y)
-        .x_label_formatter(&short)
-        .y_label_formatter(&short)
-        .light_line_style(WHITE)
-        .draw()?;
+    grid(&mut chart, titles, short)?;
     paths(&mut chart, series, |point| *point)?;
     legend(&mut chart, SeriesLabelPosition::UpperRight)
 }
@@ -259,6 +238,27 @@ where
         )?;
     }
     legend(chart, position)
+}
+
+/// The axes of a chart of numbers over numbers, with their titles.
+fn grid<'a, 'b: 'a, X, Y>(
+    chart: &mut ChartContext<'a, SVGBackend<'b>, Cartesian2d<X, Y>>,
+    titles: &Titles<'_>,
+    x_label: fn(&f64) -> String,
+) -> Outcome
+where
+    X: Ranged<ValueType = f64> + ValueFormatter<f64>,
+    Y: Ranged<ValueType = f64> + ValueFormatter<f64>,
+{
+    chart
+        .configure_mesh()
+        .x_desc(titles.x)
+        .y_desc(titles.y)
+        .x_label_formatter(&x_label)
+        .y_label_formatter(&short)
+        .light_line_style(WHITE)
+        .draw()?;
+    Ok(())
 }
 
 /// A line through the points of each series, which `place` puts on the axes.
