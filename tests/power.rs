@@ -20,6 +20,8 @@ use coremap::shard::OutOfMemory;
 
 const MIB: u64 = 1 << 20;
 const SHARD_COUNT: usize = 2;
+/// Lives side by side, each with a seed of its own: the machine's cores share the work.
+const WORLD_COUNT: u64 = 4;
 
 /// What one operation did to one shard.
 #[derive(Clone, Debug)]
@@ -66,25 +68,14 @@ struct World {
 #[test]
 fn a_power_loss_leaves_what_was_synced_and_a_moment_of_the_rest() {
     let seed = seed();
-    let mut world = World::new(seed);
-    let mut image_count = 0;
-    while image_count < scale(300, 10_000) {
-        for _ in 0..world.random.below(120) {
-            world.step();
+    let image_count = scale(1_000, 10_000);
+    std::thread::scope(|scope| {
+        for world in 0..WORLD_COUNT {
+            scope.spawn(move || {
+                World::new(seed.wrapping_add(world)).live(image_count / WORLD_COUNT)
+            });
         }
-        match world.random.below(4) {
-            0 => world.sync(),
-            1 => world.images.note(),
-            _ => {
-                world.fail_power();
-                image_count += 1;
-            }
-        }
-        if world.random.below(30) == 0 {
-            world.restart();
-        }
-    }
-    println!("{} operations were refused", world.refused_count);
+    });
     tell_tried(&format!("{image_count} images of a power loss"));
 }
 
@@ -106,6 +97,27 @@ impl World {
             hashes: RandomState::new(),
             refused_count: 0,
         }
+    }
+
+    fn live(mut self, image_count: u64) {
+        let mut images_left = image_count;
+        while images_left > 0 {
+            for _ in 0..self.random.below(120) {
+                self.step();
+            }
+            match self.random.below(4) {
+                0 => self.sync(),
+                1 => self.images.note(),
+                _ => {
+                    self.fail_power();
+                    images_left -= 1;
+                }
+            }
+            if self.random.below(30) == 0 {
+                self.restart();
+            }
+        }
+        println!("{} operations were refused", self.refused_count);
     }
 
     fn step(&mut self) {
