@@ -191,6 +191,33 @@ fn a_second_run_with_other_cpus_can_still_be_undone_to_the_first_values() {
 }
 
 #[test]
+fn a_second_run_for_fewer_cpus_puts_back_what_only_the_others_needed() {
+    const BACK: &str = "\
+/sys/devices/system/cpu/cpu2/cpufreq/scaling_governor: performance -> schedutil
+/proc/irq/40/smp_affinity_list: 3 -> 2
+/sys/class/net/eth0/queues/rx-0/rps_cpus: 7 -> 0
+/sys/class/net/eth0/queues/rx-1/rps_cpus: 7 -> 0
+";
+    let host = Host::new();
+    let before = host.files();
+    host.apply(&["--cpus", "0-2"]);
+    // Two queues are enough for two shards.
+    assert_eq!(host.apply(&["--dry-run", "--cpus", "0-1"]), said(BACK));
+    assert_eq!(host.apply(&["--cpus", "0-1"]), said(BACK));
+    assert_eq!(host.apply(&["--cpus", "0-1"]), said(""));
+    // What the run was not about stays as it is.
+    assert_eq!(host.apply(&["memory", "--cpus", "0"]), said(""));
+    let (code, _, errors) = host.apply(&["--undo"]);
+    assert_eq!((code, errors.as_str()), (Some(0), ""));
+    for queue in 0..2 {
+        // As the kernel would print it, whatever its zeros.
+        let mask = format!("sys/class/net/eth0/queues/rx-{queue}/rps_cpus");
+        host.write(&mask, "00000000,00000000");
+    }
+    assert_eq!(host.files(), before);
+}
+
+#[test]
 fn only_the_groups_that_are_named_are_touched() {
     let host = Host::new();
     assert_eq!(
@@ -303,4 +330,58 @@ fn wrong_arguments_are_refused_with_code_two() {
     let (code, output, _) = host.apply(&["--help"]);
     assert_eq!(code, Some(0));
     assert!(output.contains("--undo"), "{output}");
+}
+
+/// The value of a line `name = value` of an experiment, as a configuration file would have it.
+fn told(experiment: &str, name: &str) -> Option<String> {
+    let mut lines = experiment.lines().filter_map(|line| line.split_once(" = "));
+    let (_, value) = lines.find(|(found, _)| *found == name)?;
+    let first = value.trim_start_matches('[').split(',').next()?;
+    Some(match first.trim_matches(['"', ']']) {
+        "true" => "yes".to_owned(),
+        "false" => "no".to_owned(),
+        text => text.replace('_', ""),
+    })
+}
+
+#[test]
+fn every_record_has_its_row_and_every_default_is_what_was_decided() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |name: &str| std::fs::read_to_string(root.join(name)).expect("it is there");
+    let (table, defaults) = (read("tuning/README.md"), read("deploy/coremap.conf"));
+    let entries = std::fs::read_dir(root.join("tuning")).expect("it is there");
+    let mut records: Vec<String> = entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| name.starts_with(|first: char| first.is_ascii_digit()))
+        .collect();
+    records.sort_unstable();
+    assert!(records.len() >= 10, "{records:?}");
+    // A later record of a knob overrides an earlier one.
+    let mut decided = BTreeMap::new();
+    for record in &records {
+        let number = &record[..3];
+        let row = format!("\n| [{number}]({record}/README.md) | ");
+        assert!(table.contains(&row), "tuning/README.md lacks {record}");
+        let experiment = read(&format!("tuning/{record}/experiment.toml"));
+        let decision = told(&experiment, "decision").expect("somebody decided");
+        let Some(setting) = told(&experiment, "setting") else {
+            continue;
+        };
+        // What the others were compared with is the default of that time.
+        let value = match decision.strip_prefix("The default becomes ") {
+            Some(rest) => rest.split([' ', ':', '.']).next().map(str::to_owned),
+            None if decision.starts_with("The default stays ") => told(&experiment, "values"),
+            None => None,
+        };
+        let value = value.unwrap_or_else(|| panic!("{record}: 'The default stays/becomes ..'"));
+        decided.insert(setting, value);
+    }
+    for (setting, value) in decided {
+        let line = format!("\n{setting} {value}\n");
+        assert!(
+            defaults.contains(&line),
+            "coremap.conf lacks '{setting} {value}'"
+        );
+    }
 }

@@ -15,6 +15,8 @@
 #           where there are fewer queues than shards
 #   idle    idle states that take longer than 10 us to leave off; costs power, so only if it is named
 #
+# A run for other CPUs than the last puts back, in its groups, what only those of before needed.
+#
 # Every change is a file of /proc/sys, /proc/irq or /sys that gets another value. Before the first
 # one its value is noted in $STATE, which a restart of the host forgets together with the changes.
 # $ROOT is put in front of every path: tests try it on a tree of their own.
@@ -26,10 +28,12 @@ IDLE_EXIT_US_MAX=10
 SOMAXCONN=4096
 
 dry=
-undo=
+take_back=
 cpus=
 groups=
 status=0
+# The files that this run has an opinion of, one a line.
+asked=
 
 usage() {
     sed -n '2,/^set -u/s/^# \{0,1\}//p' "$0"
@@ -43,7 +47,7 @@ refuse() {
 while [ $# -gt 0 ]; do
     case $1 in
         --dry-run) dry=yes ;;
-        --undo) undo=yes ;;
+        --undo) take_back=yes ;;
         --cpus) [ $# -ge 2 ] || refuse "--cpus needs a list"; cpus=$2; shift ;;
         --cpus=*) cpus=${1#--cpus=} ;;
         -h | --help) usage; exit 0 ;;
@@ -81,9 +85,11 @@ put() {
 # change FILE VALUE: makes one change, once.
 change() {
     [ -e "$1" ] || return 0
+    name=${1#"$ROOT"}
+    asked="$asked
+$name"
     old=$(value "$1") || return 0
     [ "$old" != "$2" ] || return 0
-    name=${1#"$ROOT"}
     if [ -n "$dry" ]; then
         echo "$name: $old -> $2"
         return 0
@@ -120,29 +126,34 @@ forget() {
     [ -s "$STATE" ] || rm "$STATE"
 }
 
-# Puts back what was noted, except where somebody has changed it since.
-undo_all() {
-    if [ ! -e "$STATE" ]; then
-        echo "nothing to undo"
-        return
+# undo NAME OLD NEW: puts back what was noted, except where somebody has changed it since.
+undo() {
+    now=$(value "$ROOT$1")
+    if [ "$now" = "$2" ]; then
+        [ -n "$dry" ] || forget "$1"
+    elif [ "$now" != "$3" ]; then
+        echo "$1: stays $now, which was not set here" >&2
+        [ -n "$dry" ] || forget "$1"
+    elif [ -n "$dry" ]; then
+        echo "$1: $now -> $2"
+    elif put "$ROOT$1" "$2"; then
+        echo "$1: $now -> $2"
+        forget "$1"
+    else
+        echo "$1: stays $now, the kernel refuses $2" >&2
+        status=1
     fi
+}
+
+# undo_others PATTERN: the same for all noted files of these names that this run has no opinion of.
+undo_others() {
+    [ -e "$STATE" ] || return 0
     copy=$(cat "$STATE")
     while IFS='	' read -r name old new; do
-        now=$(value "$ROOT$name")
-        if [ "$now" = "$old" ]; then
-            [ -n "$dry" ] || forget "$name"
-        elif [ "$now" != "$new" ]; then
-            echo "$name: stays $now, which was not set here" >&2
-            [ -n "$dry" ] || forget "$name"
-        elif [ -n "$dry" ]; then
-            echo "$name: $now -> $old"
-        elif put "$ROOT$name" "$old"; then
-            echo "$name: $now -> $old"
-            forget "$name"
-        else
-            echo "$name: stays $now, the kernel refuses $old" >&2
-            status=1
-        fi
+        # shellcheck disable=SC2254 # a pattern
+        case $name in
+            $1) echo "$asked" | grep -qxF "$name" || undo "$name" "$old" "$new" ;;
+        esac
     done <<END
 $copy
 END
@@ -195,6 +206,7 @@ tune_cpu() {
     for cpu in $shard_cpus; do
         change "$ROOT/sys/devices/system/cpu/cpu$cpu/cpufreq/scaling_governor" performance
     done
+    undo_others '*/scaling_governor'
 }
 
 tune_idle() {
@@ -204,6 +216,7 @@ tune_idle() {
             [ "$(value "$state/latency")" -le "$IDLE_EXIT_US_MAX" ] || change "$state/disable" 1
         done
     done
+    undo_others '*/cpuidle/*'
 }
 
 tune_irq() {
@@ -230,6 +243,8 @@ tune_irq() {
         done
         steer "$device"
     done
+    undo_others '/proc/irq/*'
+    undo_others '*/rps_cpus'
 }
 
 # Lets all shards' CPUs do the receive work of a device with fewer queues than shards.
@@ -244,8 +259,9 @@ steer() {
     done
 }
 
-if [ -n "$undo" ]; then
-    undo_all
+if [ -n "$take_back" ]; then
+    [ -e "$STATE" ] || echo "nothing to undo"
+    undo_others '*'
     exit $status
 fi
 online=$(cat "$ROOT/sys/devices/system/cpu/online") || exit 1
