@@ -22,7 +22,7 @@
 //! Everything that cannot work is refused before the first round, also a number of rounds that could
 //! prove nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use argh::FromArgs;
@@ -348,8 +348,9 @@ impl Knob {
         if self.command.is_some() != self.undo.is_some() {
             return Err("knob: a command wants an undo, and nothing else does".to_owned());
         }
-        let is_new = |(place, value): (usize, &Scalar)| !self.values[..place].contains(value);
-        if self.values.len() < 2 || !self.values.iter().enumerate().all(is_new) {
+        // As they are told to the server: `1` and `1.0` are one value, and so are true and "yes".
+        let texts: BTreeSet<String> = self.values.iter().map(Scalar::to_string).collect();
+        if self.values.len() < 2 || texts.len() < self.values.len() {
             return Err("knob: wants two values or more, all different".to_owned());
         }
         Ok(())
@@ -414,6 +415,8 @@ keys = 1000
             ),
             ("[20, 0]", "[20]", "two values"),
             ("[20, 0]", "[20, 20]", "all different"),
+            ("[20, 0]", "[1, 1.0]", "all different"),
+            ("[20, 0]", "[true, \"yes\"]", "all different"),
             ("\"p99\"", "\"p98\"", "p98"),
             ("setting = \"spin-us\"", "", "one of setting"),
             ("setting", "undo = \"true\"\nsetting", "undo"),
