@@ -257,7 +257,7 @@ fn the_end_is_announced_whoever_asks_for_it() {
 }
 
 #[test]
-fn a_server_without_a_manager_has_no_thread_for_it() {
+fn a_server_without_a_manager_has_no_thread_for_it_and_info_says_so() {
     let names = |server: &Server| -> Vec<String> {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", server.pid()));
         let tasks = tasks.expect("the server runs").flatten();
@@ -266,11 +266,19 @@ fn a_server_without_a_manager_has_no_thread_for_it() {
             .collect()
     };
     let has_monitor = |server: &Server| names(server).iter().any(|name| name == "monitor\n");
-    assert!(!has_monitor(&Server::start(&[])));
+    let says = |server: &Server, supervisor: &str| {
+        let info = server.client().value("INFO server").text();
+        let line = format!("\r\nprocess_supervised:{supervisor}\r\n");
+        assert!(info.contains(&line), "{info}");
+    };
+    let server = Server::start(&[]);
+    assert!(!has_monitor(&server));
+    says(&server, "no");
     let manager = Manager::new();
     let server = manager.start(WATCHDOG, &[]);
     manager.hear_until("WATCHDOG=1");
     assert!(has_monitor(&server));
+    says(&server, "systemd");
 }
 
 #[test]

@@ -517,6 +517,8 @@ pub struct Facts {
     pub run_id: String,
     /// The process.
     pub process_id: u32,
+    /// Whether a service manager listens to it.
+    pub is_supervised: bool,
     /// The port that was bound; 0 if there is only a unix socket.
     pub port: u16,
     /// Absolute path of the configuration file, or nothing.

@@ -13,7 +13,7 @@ use super::clock::Clock;
 use super::control::Control;
 use super::data::Data;
 use super::readiness::{Readiness, Watched};
-use super::{host, log, probe, socket};
+use super::{host, log, notify, probe, socket};
 use crate::command::{Core, Facts, Settings, Shared};
 use crate::config::Config;
 use crate::error::Error;
@@ -240,6 +240,7 @@ fn facts(config: &Config, plan: &Plan, port: u16) -> Result<Facts, Error> {
         cpus: plan.cpus.clone(),
         run_id,
         process_id: std::process::id(),
+        is_supervised: notify::place().is_some(),
         port,
         config_file: config.config_file.as_deref().map_or_else(String::new, text),
         executable: std::env::current_exe()

@@ -5,7 +5,7 @@
 //! small and never wait for long: a manager that does not read loses what is too much, and is told
 //! again with the next beat (`monitor`).
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
@@ -29,7 +29,7 @@ pub(crate) struct Notifier {
 impl Notifier {
     /// The manager that has started this process, if it wants to hear of it.
     pub(crate) fn from_environment() -> Option<Self> {
-        let place = std::env::var_os("NOTIFY_SOCKET").filter(|place| !place.is_empty())?;
+        let place = place()?;
         let variable = |name| std::env::var(name).ok();
         let watchdog = watchdog(
             variable("WATCHDOG_USEC").as_deref(),
@@ -70,6 +70,11 @@ impl Notifier {
     pub(super) fn tell_ready(&self) {
         self.tell("READY=1");
     }
+}
+
+/// Where the manager that has started this process listens, if one has.
+pub(super) fn place() -> Option<OsString> {
+    std::env::var_os("NOTIFY_SOCKET").filter(|place| !place.is_empty())
 }
 
 /// A socket that sends to `place`: a path, or an abstract name behind an `@`.

@@ -82,7 +82,8 @@ fn server(report: &Report<'_>, out: &mut String) {
     line(out, "arch_bits", usize::BITS);
     line(out, "multiplexing_api", "io_uring");
     line(out, "process_id", facts.process_id);
-    line(out, "process_supervised", "no");
+    let supervisor = if facts.is_supervised { "systemd" } else { "no" };
+    line(out, "process_supervised", supervisor);
     line(out, "run_id", &facts.run_id);
     line(out, "tcp_port", facts.port);
     line(out, "server_time_usec", report.now.unix_us);
