@@ -8,7 +8,7 @@ mod common;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use common::process::{Folder, WITHOUT_IO_URING, coremap, run};
+use common::process::{Folder, Forbidden, coremap, run};
 use common::skip_because;
 
 /// The line of a check, which begins with its verdict.
@@ -68,17 +68,38 @@ fn little_lockable_memory_is_bad_and_measured() {
 }
 
 #[test]
-fn a_filter_that_forbids_io_uring_is_bad_and_named() {
-    if Command::new("python3").arg("--version").output().is_err() {
-        skip_because("python3 is not installed");
+fn lock_memory_is_tried_and_bad_where_the_addresses_may_not_be_locked() {
+    let folder = Folder::new();
+    let config = folder.path().join("coremap.conf");
+    std::fs::write(&config, "lock-memory yes\n").expect("it is ours");
+    let program = coremap();
+    // Without the capability by which root may lock whatever the limit says.
+    let script = format!(
+        "ulimit -l 4096 && exec setpriv --bounding-set -ipc_lock {} doctor --config {}",
+        program.display(),
+        config.display()
+    );
+    let may_drop = Command::new("setpriv")
+        .args(["--bounding-set", "-ipc_lock", "true"])
+        .status();
+    if !may_drop.is_ok_and(|status| status.success()) {
+        skip_because("setpriv is not installed, or nobody may drop a capability here");
         return;
     }
-    let mut command = Command::new("python3");
-    command
-        .args(["-c", WITHOUT_IO_URING])
-        .arg(coremap())
-        .arg("doctor");
-    let output = command.output().expect("it runs");
+    let output = Command::new("sh").args(["-c", &script]).output();
+    let output = output.expect("there is a shell");
+    let value = "4096 KiB, lock-memory counts all reserved addresses: ";
+    expect_bad(&output, "memlock", value, "LimitMEMLOCK=infinity");
+}
+
+#[test]
+fn a_filter_that_forbids_io_uring_is_bad_and_named() {
+    let Some(arguments) = Forbidden::IO_URING.arguments(&["doctor"]) else {
+        skip_because("python3 is not installed");
+        return;
+    };
+    let output = Command::new("python3").args(arguments).output();
+    let output = output.expect("it runs");
     expect_bad(&output, "io-uring", "seccomp", "io_uring_setup");
 }
 

@@ -6,9 +6,11 @@
 
 mod common;
 
+use std::path::Path;
+
 use common::client::{Client, request};
-use common::process::Server;
-use common::{Random, scale, seed};
+use common::process::{Forbidden, Server};
+use common::{Random, scale, seed, skip_because};
 
 const MIB: u64 = 1024 * 1024;
 /// Program, index at its emptiest, read buffers and blocks kept resident, for the servers here.
@@ -77,6 +79,25 @@ fn flushing_gives_memory_back() {
 }
 
 /// Sets every key to the value, in one pipeline.
+#[test]
+fn a_kernel_that_cannot_prepare_pages_has_each_touched_at_the_start() {
+    // Linux before 5.14 does not know the advice.
+    let without_populate = Forbidden {
+        call: libc::SYS_madvise,
+        third: Some(libc::MADV_POPULATE_WRITE),
+        error: libc::EINVAL,
+    };
+    let arguments = ["--shards", "1", "--maxmemory", "128mb", "--prefault", "yes"];
+    let Some(arguments) = without_populate.arguments(&arguments) else {
+        skip_because("python3 is not installed");
+        return;
+    };
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let server = Server::start_program(Path::new("python3"), &arguments);
+    assert!(server.rss_bytes() >= 128 * MIB);
+    server.client().expect("SET a 1", "+OK\\r\\n");
+}
+
 fn store(client: &mut Client, keys: &[String], value: &str) {
     let stream: Vec<u8> = keys
         .iter()

@@ -14,7 +14,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 
 use common::client::{Client, request};
-use common::process::{Folder, Server, WITHOUT_IO_URING, coremap, free_port, run, run_program};
+use common::process::{Folder, Forbidden, Server, coremap, free_port, run, run_program};
 use common::skip_because;
 use coremap::Config;
 
@@ -258,17 +258,13 @@ fn too_little_lockable_memory_is_refused_with_the_fix() {
 
 #[test]
 fn a_host_without_io_uring_is_refused_with_the_cause_and_the_fix() {
-    if Command::new("python3").arg("--version").output().is_err() {
+    let port = free_port().to_string();
+    let Some(arguments) = Forbidden::IO_URING.arguments(&["--port", &port]) else {
         skip_because("python3 is not installed");
         return;
-    }
-    let port = free_port().to_string();
-    let program = coremap();
-    let program = program.to_str().expect("it is text");
-    let ended = run_program(
-        std::path::Path::new("python3"),
-        &["-c", WITHOUT_IO_URING, program, "--port", &port],
-    );
+    };
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let ended = run_program(std::path::Path::new("python3"), &arguments);
     assert_eq!(ended.code, Some(1), "{}", ended.said);
     let lines: Vec<_> = ended.said.lines().collect();
     assert_eq!(lines.len(), 1, "{}", ended.said);

@@ -452,7 +452,7 @@ mod tests {
     #[test]
     fn a_region_that_is_there_from_the_start_keeps_the_pages_of_returned_blocks() {
         assert_eq!(released_count(&region()), 4);
-        let prefaulted = region();
+        let mut prefaulted = region();
         prefaulted.prefault().expect("64 MiB");
         assert_eq!(released_count(&prefaulted), 0);
     }

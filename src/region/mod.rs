@@ -492,9 +492,14 @@ impl Region {
                 .populate(self.reservation_offset(start), len_bytes);
             return;
         }
-        for page in 0..self.block_len_bytes() / PAGE_LEN_BYTES {
+        self.touch_pages(start, self.block_len_bytes());
+    }
+
+    /// Writes to every page of blocks that are in nobody's hands.
+    fn touch_pages(&self, start: u64, len_bytes: u64) {
+        for page in 0..len_bytes / PAGE_LEN_BYTES {
             let address = self.address(start + page * PAGE_LEN_BYTES);
-            // SAFETY: within the block, which was taken off the list of free ones.
+            // SAFETY: within blocks that nobody else can take meanwhile, as the caller knows.
             unsafe { address.write_volatile(0) };
         }
     }

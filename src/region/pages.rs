@@ -26,12 +26,19 @@ impl Region {
     /// page. Large values come on top.
     ///
     /// # Errors
-    /// There is not so much memory, or the kernel cannot (before 5.14).
-    pub fn prefault(&self) -> io::Result<()> {
+    /// There is not so much memory.
+    pub fn prefault(&mut self) -> io::Result<()> {
         self.keep_all_pages();
         let first = self.block_len_bytes();
         let len_bytes = self.maxmemory_bytes().min(self.plan.large_start() - first);
         let start = self.reservation_offset(first);
-        self.reservation.populate(start, to_usize(len_bytes))
+        match self.reservation.populate(start, to_usize(len_bytes)) {
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                // A kernel before 5.14, which ends the process where there is too little.
+                self.touch_pages(first, len_bytes);
+                Ok(())
+            }
+            outcome => outcome,
+        }
     }
 }

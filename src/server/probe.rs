@@ -13,17 +13,20 @@ use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
 
 use crate::error::{Error, reason_text};
-use crate::limits::{KIB, RING_DEPTH_MAX, RING_DEPTH_MIN};
+use crate::limits::{KIB, RING_DEPTH_MIN};
 
 /// Locked memory below which the runtime refuses to make an executor.
 pub(crate) const MEMLOCK_BYTES_MIN: u64 = 512 * KIB as u64;
 const MEMLOCK_FIX: &str = "raise `ulimit -l`, or LimitMEMLOCK= in the service file";
 /// Rings of one executor.
 const RINGS_PER_EXECUTOR: u64 = 3;
-/// Bytes each ring locks besides its entries: registered buffers and the ring's own header.
+/// Bytes each ring locks besides its entries: the runtime's registered buffers (64 KiB) and what the
+/// kernel keeps for them.
 const RING_FIXED_BYTES: u64 = 72 * KIB as u64;
-/// Bytes per ring entry: one submission (64), its index (4), two completions (16 each).
-const RING_ENTRY_BYTES: u64 = 100;
+/// Bytes per ring entry. A submission takes 64; its index (4) and two completions (16 each), with the
+/// ring's header, are rounded up to a power of two of pages, which makes as much again (`ring_pages` of
+/// Linux up to 5.11; later kernels count rings as memory of the control group).
+const RING_ENTRY_BYTES: u64 = 128;
 
 /// Why there can be no ring, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,21 +92,18 @@ pub(crate) fn raise_descriptors(wanted: u64) -> u64 {
     }
 }
 
-/// Locked memory that lets `executor_count` executors have rings of full depth.
-pub(crate) fn memlock_bytes_wanted(executor_count: u64) -> u64 {
-    let ring_bytes = u64::from(RING_DEPTH_MAX) * RING_ENTRY_BYTES + RING_FIXED_BYTES;
+/// Locked memory that lets `executor_count` executors have rings of this depth.
+pub(crate) fn memlock_bytes_wanted(executor_count: u64, depth: u32) -> u64 {
+    let ring_bytes = u64::from(depth) * RING_ENTRY_BYTES + RING_FIXED_BYTES;
     (2 * executor_count * RINGS_PER_EXECUTOR * ring_bytes).max(MEMLOCK_BYTES_MIN)
 }
 
 /// The deepest ring of which `executor_count` executors fit into half of the locked memory; the
-/// other half is for what else this user runs, since the allowance is the user's.
+/// other half is for what else this user runs, since the allowance is the user's. A power of two: the
+/// kernel rounds `depth_max` up to one.
 pub(crate) fn ring_depth(executor_count: u64, memlock_bytes: u64, depth_max: u32) -> u32 {
-    let mut depth = depth_max;
-    while depth > RING_DEPTH_MIN {
-        let ring_bytes = u64::from(depth) * RING_ENTRY_BYTES + RING_FIXED_BYTES;
-        if executor_count * RINGS_PER_EXECUTOR * ring_bytes <= memlock_bytes / 2 {
-            break;
-        }
+    let mut depth = depth_max.next_power_of_two();
+    while depth > RING_DEPTH_MIN && memlock_bytes_wanted(executor_count, depth) > memlock_bytes {
         depth /= 2;
     }
     depth.max(RING_DEPTH_MIN)
@@ -174,7 +174,7 @@ fn make_ring(depth: u32) -> io::Result<OwnedFd> {
 }
 
 /// Raises the soft limit of locked memory to the hard one and returns it.
-fn raise_memlock() -> u64 {
+pub(crate) fn raise_memlock() -> u64 {
     let Ok(mut limit) = rlimit(libc::RLIMIT_MEMLOCK) else {
         return u64::MAX;
     };
@@ -209,6 +209,7 @@ fn set_rlimit(resource: libc::__rlimit_resource_t, limit: &libc::rlimit) -> io::
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::RING_DEPTH_MAX;
 
     fn message(errno: i32, disabled: Option<&str>) -> String {
         ring_refusal(&io::Error::from_raw_os_error(errno), disabled).to_string()
@@ -257,6 +258,14 @@ mod tests {
         assert!(ring_depth(8, 8 << 20, RING_DEPTH_MAX) < RING_DEPTH_MAX);
         assert_eq!(ring_depth(500, 1 << 20, RING_DEPTH_MAX), RING_DEPTH_MIN);
         assert_eq!(ring_depth(2, libc::RLIM_INFINITY, 256), 256);
+    }
+
+    #[test]
+    fn a_ring_takes_what_the_kernel_rounds_its_depth_up_to() {
+        assert_eq!(ring_depth(2, libc::RLIM_INFINITY, 300), 512);
+        let enough_bytes = memlock_bytes_wanted(2, 512);
+        assert_eq!(ring_depth(2, enough_bytes, 300), 512);
+        assert_eq!(ring_depth(2, enough_bytes - 1, 300), 256);
     }
 
     #[test]

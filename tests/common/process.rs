@@ -33,20 +33,60 @@ pub(crate) fn redis() -> Option<PathBuf> {
         .then(|| PathBuf::from("redis-server"))
 }
 
-/// A small program that forbids io_uring_setup with a seccomp filter, as containers do, and then
-/// becomes the program that its arguments name.
-pub(crate) const WITHOUT_IO_URING: &str = r#"
+/// A small program that lets one system call fail by a seccomp filter, as containers do, and then
+/// becomes another program. Its arguments: the call's number, the third argument with which it fails (or
+/// any), the error's number, and the other program with its own.
+const WITHOUT_CALL: &str = r#"
 import ctypes, os, struct, sys
-libc = ctypes.CDLL(None, use_errno=True)
-# load the call's number; 425 is io_uring_setup: EPERM; all else: allow
-code = [(0x20, 0, 0, 0), (0x15, 0, 1, 425), (0x06, 0, 0, 0x00050001), (0x06, 0, 0, 0x7fff0000)]
+call, third, error = sys.argv[1:4]
+# unless the call's number, and its third argument, are these: allow; else the error
+code = [(0x20, 0, 0, 0), (0x15, 0, 1 if third == "any" else 3, int(call))]
+if third != "any":
+    code += [(0x20, 0, 0, 32), (0x15, 0, 1, int(third))]
+code += [(0x06, 0, 0, 0x00050000 | int(error)), (0x06, 0, 0, 0x7fff0000)]
 filter = b"".join(struct.pack("HBBI", *line) for line in code)
 buffer = ctypes.create_string_buffer(filter)
 program = struct.pack("HxxxxxxQ", len(code), ctypes.addressof(buffer))
+libc = ctypes.CDLL(None, use_errno=True)
 assert libc.prctl(38, 1, 0, 0, 0) == 0
 assert libc.prctl(22, 2, ctypes.create_string_buffer(program), 0, 0) == 0
-os.execv(sys.argv[1], sys.argv[1:])
+os.execv(sys.argv[4], sys.argv[4:])
 "#;
+
+/// A system call that is to fail.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Forbidden {
+    pub(crate) call: libc::c_long,
+    /// Only with this third argument.
+    pub(crate) third: Option<libc::c_int>,
+    pub(crate) error: libc::c_int,
+}
+
+impl Forbidden {
+    /// io_uring, as the default profile of Docker forbids it.
+    pub(crate) const IO_URING: Self = Self {
+        call: libc::SYS_io_uring_setup,
+        third: None,
+        error: libc::EPERM,
+    };
+
+    /// Arguments of python3 by which it becomes the program under test, without that call; `None` if
+    /// there is no python3.
+    pub(crate) fn arguments(self, arguments: &[&str]) -> Option<Vec<String>> {
+        if Command::new("python3").arg("--version").output().is_err() {
+            return None;
+        }
+        let third = self
+            .third
+            .map_or("any".to_owned(), |third| third.to_string());
+        let (call, error) = (self.call.to_string(), self.error.to_string());
+        let program = coremap();
+        let program = program.to_str().expect("its path is text");
+        let first = ["-c", WITHOUT_CALL, &call, &third, &error, program];
+        let all = [&first, arguments].concat();
+        Some(all.into_iter().map(str::to_owned).collect())
+    }
+}
 
 /// A folder that is removed with the test.
 pub(crate) struct Folder(PathBuf);

@@ -111,7 +111,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check::new(
         "memlock",
         process::memlock,
-        "The rings' memory counts against the lockable memory; with too little of it the server refuses to start or makes shallow rings.",
+        "The rings' memory counts against the lockable memory; with too little of it the server refuses to start or makes shallow rings. With lock-memory all reserved addresses count too.",
     ),
     Check::new(
         "nofile",

@@ -8,7 +8,8 @@ use super::checks::Unknown;
 use super::is_own_root;
 use crate::config::{Settings, parse_cpus};
 use crate::error::reason_text;
-use crate::server::host::{CpuQuota, Subject, cpu_quota};
+use crate::limits::MAXMEMORY_DEFAULT_PERCENT;
+use crate::server::host::{CpuQuota, Subject, cpu_quota, memory_bytes};
 
 /// A host as a server with these settings would meet it.
 #[derive(Debug)]
@@ -18,6 +19,15 @@ pub(super) struct Host {
     /// Whether the kernel can be asked too: the tree is its own, and so is the process.
     pub(super) is_here: bool,
     cpus: Result<Vec<usize>, Unknown>,
+}
+
+/// Of the system or the control group, whichever has less.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Memory {
+    pub(super) whole_bytes: u64,
+    /// Which of the two that is.
+    pub(super) limit_name: &'static str,
+    pub(super) maxmemory_bytes: u64,
 }
 
 impl Host {
@@ -41,6 +51,19 @@ impl Host {
         match self.settings.shards {
             0 => Ok(self.cpus()?.len()),
             count => Ok(usize::try_from(count).unwrap_or(usize::MAX)),
+        }
+    }
+
+    /// The memory there is, and how much of it keys and values may have.
+    pub(super) fn memory(&self) -> Memory {
+        let (whole_bytes, limit_name) = memory_bytes(&self.subject);
+        Memory {
+            whole_bytes,
+            limit_name,
+            maxmemory_bytes: match self.settings.maxmemory_bytes {
+                0 => whole_bytes / 100 * MAXMEMORY_DEFAULT_PERCENT,
+                bytes => bytes,
+            },
         }
     }
 

@@ -1,10 +1,10 @@
 //! Memory: how much there is, in pages of which size, and whether it stays where it is.
 
 use super::checks::{Finding, Unknown};
-use super::host::Host;
+use super::host::{Host, Memory};
 use crate::config::format_bytes;
 use crate::limits::{MAXMEMORY_DEFAULT_PERCENT, MIB};
-use crate::server::host::{group_values, meminfo_bytes, memory_bytes};
+use crate::server::host::{group_values, meminfo_bytes};
 
 /// Swappiness at which the kernel swaps anonymous pages only to avoid running out of memory.
 const SWAPPINESS_LEAST: u64 = 1;
@@ -13,11 +13,11 @@ pub(super) fn budget(host: &Host) -> Result<Finding, Unknown> {
     let meminfo = host.read("proc/meminfo")?;
     let free_bytes = meminfo_bytes(&meminfo, "MemAvailable:")
         .ok_or_else(|| Unknown("/proc/meminfo has no MemAvailable".to_owned()))?;
-    let (whole_bytes, limit_name) = memory_bytes(&host.subject);
-    let maxmemory_bytes = match host.settings.maxmemory_bytes {
-        0 => whole_bytes / 100 * MAXMEMORY_DEFAULT_PERCENT,
-        bytes => bytes,
-    };
+    let Memory {
+        whole_bytes,
+        limit_name,
+        maxmemory_bytes,
+    } = host.memory();
     // What a running server holds is part of its budget.
     let status = host.read_process("status")?;
     let held_bytes = meminfo_bytes(&status, "VmRSS:").unwrap_or(0);
@@ -96,6 +96,9 @@ pub(super) fn swap(host: &Host) -> Result<Finding, Unknown> {
         .collect();
     if areas.is_empty() {
         return Ok(Finding::good("none"));
+    }
+    if host.settings.lock_memory {
+        return Ok(Finding::good("lock-memory keeps keys and values in memory"));
     }
     let allowed = group_values(&host.subject, "memory.swap.max", "", "");
     if allowed.iter().any(|text| text.trim() == "0") {

@@ -2,9 +2,11 @@
 
 use super::checks::{Finding, Unknown};
 use super::host::{Host, field};
+use crate::error::reason_text;
 use crate::limits::{
     DESCRIPTORS_OF_PROCESS, DESCRIPTORS_PER_CORE, KIB, RING_DEPTH_MAX, RING_DEPTH_MIN,
 };
+use crate::region::{Region, RegionOptions};
 use crate::server::probe;
 
 /// First version whose io_uring the runtime can use.
@@ -62,12 +64,15 @@ pub(super) fn io_uring(host: &Host) -> Result<Finding, Unknown> {
 pub(super) fn memlock(host: &Host) -> Result<Finding, Unknown> {
     let limit_bytes = limit(host, "Max locked memory")?;
     let shard_count = host.shard_count()? as u64;
-    let wanted_kib = probe::memlock_bytes_wanted(shard_count).div_ceil(KIB as u64);
+    let wanted_depth = u32::try_from(host.settings.ring_depth).unwrap_or(RING_DEPTH_MAX);
+    // As deep as the kernel makes them.
+    let wanted_depth = probe::ring_depth(shard_count, u64::MAX, wanted_depth);
+    let wanted_bytes = probe::memlock_bytes_wanted(shard_count, wanted_depth);
+    let wanted_kib = wanted_bytes.div_ceil(KIB as u64);
     let fix = format!(
         "ulimit -l {wanted_kib}\n\
          systemctl edit coremap.service   # [Service] LimitMEMLOCK={wanted_kib}K"
     );
-    let wanted_depth = u32::try_from(host.settings.ring_depth).unwrap_or(RING_DEPTH_MAX);
     let depth = probe::ring_depth(shard_count, limit_bytes, wanted_depth);
     let value = match limit_bytes {
         u64::MAX => "unlimited".to_owned(),
@@ -76,6 +81,12 @@ pub(super) fn memlock(host: &Host) -> Result<Finding, Unknown> {
     Ok(if limit_bytes < probe::MEMLOCK_BYTES_MIN {
         let least_kib = probe::MEMLOCK_BYTES_MIN / KIB as u64;
         Finding::bad(format!("{value}, at least {least_kib} KiB are needed"), fix)
+    } else if let Some(reason) = lock_refusal(host, limit_bytes)? {
+        Finding::bad(
+            format!("{value}, lock-memory counts all reserved addresses: {reason}"),
+            "ulimit -l unlimited\n\
+             systemctl edit coremap.service   # [Service] LimitMEMLOCK=infinity",
+        )
     } else if depth < wanted_depth {
         Finding::advice(
             format!("{value}, enough for rings of {depth} entries of {wanted_depth}"),
@@ -84,6 +95,32 @@ pub(super) fn memlock(host: &Host) -> Result<Finding, Unknown> {
     } else {
         Finding::good(format!("{value}, rings of {depth} entries"))
     })
+}
+
+/// Why the server may not lock its region, if it is to and may not.
+fn lock_refusal(host: &Host, limit_bytes: u64) -> Result<Option<String>, Unknown> {
+    let settings = &host.settings;
+    if !settings.lock_memory || !settings.dir.is_empty() {
+        return Ok(None);
+    }
+    if !host.is_here {
+        return match limit_bytes {
+            u64::MAX => Ok(None),
+            _ => Err(Unknown(
+                "whether lock-memory may lock all addresses only a process itself can try"
+                    .to_owned(),
+            )),
+        };
+    }
+    probe::raise_memlock();
+    let options = RegionOptions {
+        maxmemory_bytes: host.memory().maxmemory_bytes,
+        shard_count: host.shard_count()?,
+    };
+    // Address space only: no page is touched.
+    let region = Region::anonymous(options);
+    let mut region = region.map_err(|error| Unknown(error.to_string()))?;
+    Ok(region.lock().err().map(|error| reason_text(&error)))
 }
 
 pub(super) fn nofile(host: &Host) -> Result<Finding, Unknown> {

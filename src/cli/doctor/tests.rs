@@ -201,7 +201,7 @@ const PROCESS: &[Case] = &[
         &[("proc/self/limits", "Max locked memory 65536 65536 bytes\n")],
         Bad,
         "64 KiB, at least 512 KiB",
-        "ulimit -l 4128",
+        "ulimit -l 4800",
     ),
     (
         "memlock",
@@ -212,7 +212,7 @@ const PROCESS: &[Case] = &[
         )],
         Advice,
         "2048 KiB, enough for rings of 128",
-        "LimitMEMLOCK=4128K",
+        "LimitMEMLOCK=4800K",
     ),
     (
         "memlock",
@@ -223,6 +223,33 @@ const PROCESS: &[Case] = &[
         )],
         Good,
         "2048 KiB, rings of 128",
+        "",
+    ),
+    (
+        "memlock",
+        &[("ring-depth", "300")],
+        &[],
+        Good,
+        "unlimited, rings of 512",
+        "",
+    ),
+    (
+        "memlock",
+        &[("lock-memory", "yes")],
+        &[],
+        Good,
+        "unlimited, rings of 1024",
+        "",
+    ),
+    (
+        "memlock",
+        &[("lock-memory", "yes")],
+        &[(
+            "proc/self/limits",
+            "Max locked memory 65536 67108864 bytes\n",
+        )],
+        Unknown,
+        "whether lock-memory may lock",
         "",
     ),
     (
@@ -797,6 +824,14 @@ const MEMORY: &[Case] = &[
         ],
         Good,
         "1.00G on /dev/sda2",
+        "",
+    ),
+    (
+        "swap",
+        &[("lock-memory", "yes")],
+        &[("proc/swaps", "Filename\n/dev/sda2 partition 1048576 0 -2\n")],
+        Good,
+        "lock-memory keeps",
         "",
     ),
     (
