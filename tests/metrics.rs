@@ -5,6 +5,7 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -178,23 +179,46 @@ fn pipe(program: &Path, arguments: &[&str], input: &str) {
 
 #[test]
 fn there_is_no_port_unless_it_was_asked_for() {
-    let (server, port) = start(&[]);
-    drop(server);
-    let _server = Server::start(&["--shards", "1"]);
-    assert!(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err());
-    let taken = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    let taken = taken.local_addr().expect("it is bound").port().to_string();
-    // Nobody listens there any more, but the first one does.
+    let (server, metrics_port) = start(&[]);
+    let both = BTreeSet::from([server.port, metrics_port]);
+    assert_eq!(listening_ports(&server), both);
+    let server = Server::start(&["--shards", "1"]);
+    assert_eq!(listening_ports(&server), BTreeSet::from([server.port]));
+}
+
+/// The TCP ports on which a process listens, as the kernel tells it.
+fn listening_ports(server: &Server) -> BTreeSet<u16> {
+    let folder = format!("/proc/{}", server.pid());
+    let entries = std::fs::read_dir(format!("{folder}/fd")).expect("the server runs");
+    let files = entries
+        .flatten()
+        .filter_map(|entry| std::fs::read_link(entry.path()).ok());
+    let files: BTreeSet<PathBuf> = files.collect();
+    let tables = ["tcp", "tcp6"]
+        .map(|table| std::fs::read_to_string(format!("{folder}/net/{table}")).unwrap_or_default());
+    let mut ports = BTreeSet::new();
+    for line in tables.iter().flat_map(|table| table.lines().skip(1)) {
+        // Number, local address, the other's, state (0A listens), six more, inode.
+        let words: Vec<&str> = line.split_whitespace().collect();
+        if words[3] == "0A" && files.contains(Path::new(&format!("socket:[{}]", words[9]))) {
+            let (_, port) = words[1].rsplit_once(':').expect("an address with a port");
+            ports.insert(u16::from_str_radix(port, 16).expect("hexadecimal"));
+        }
+    }
+    ports
+}
+
+#[test]
+fn a_metrics_port_that_another_program_has_is_refused() {
     let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    let port = listener
-        .local_addr()
-        .expect("it is bound")
-        .port()
-        .to_string();
-    let ended = run(&["--port", &taken, "--shards", "1", "--metrics-port", &port]);
+    let taken = listener.local_addr().expect("it is bound").port();
+    let (port, taken) = (free_port().to_string(), taken.to_string());
+    let ended = run(&["--port", &port, "--shards", "1", "--metrics-port", &taken]);
     assert_eq!(ended.code, Some(1), "{}", ended.said);
     assert!(
-        ended.said.contains("cannot listen on 127.0.0.1:"),
+        ended
+            .said
+            .contains(&format!("cannot listen on 127.0.0.1:{taken}")),
         "{}",
         ended.said
     );
@@ -303,7 +327,7 @@ fn the_dashboard_names_only_metrics_that_there_are() {
     let dashboard = std::fs::read_to_string(path).expect("it is there");
     let is_part = |char: char| char.is_ascii_alphanumeric() || char == '_';
     let words = dashboard.split(|char| !is_part(char));
-    let names: std::collections::BTreeSet<&str> = words
+    let names: BTreeSet<&str> = words
         .filter(|word| word.starts_with("coremap_") || word.starts_with("process_"))
         .collect();
     assert!(names.len() > 25, "{names:?}");
