@@ -8,8 +8,8 @@ help:
 	@echo 'make test-long  the same tests at full size, recorded in tests/results (over an hour)'
 	@echo 'make loom       model-check what two cores touch'
 	@echo 'make check      formatting and lints'
-	@echo 'make licences licences, sources and duplicates of all dependencies'
-	@echo 'make dist     what is released: program, package, man pages, checksums, into target/dist'
+	@echo 'make licences   licences, sources and duplicates of all dependencies'
+	@echo 'make dist       what is released: program, package, man pages, checksums, into target/dist'
 	@echo 'make bench      measure beside Redis, memcached and an LSM tree: a record in ten minutes'
 	@echo 'make goals      measure every figure the project has promised (three quarters of an hour)'
 
