@@ -80,6 +80,12 @@ pub const METRICS_FRESH_MS: u64 = 100;
 pub const LOG_BURST_COUNT: u64 = 10;
 /// The seconds.
 pub const LOG_WINDOW_S: u64 = 10;
+/// Lines that wait to be written at most: some 100 KiB.
+pub const LOG_QUEUE_LEN: usize = 1_000;
+/// Milliseconds that a process which ends waits for its last lines to be written, at most.
+pub const LOG_FLUSH_MS: u64 = 500;
+/// Seconds that a crash report may take, should nobody read it.
+pub const CRASH_REPORT_S: u32 = 20;
 
 // ── commands ────────────────────────────────────────────────────────────────────────────────────
 

@@ -1,10 +1,14 @@
-//! The log: which lines are written, how they look, where they go, and how many of one kind.
+//! The log: which lines are written, how they look, where they go, how many of one kind, and that nobody
+//! waits for them.
 
 mod common;
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::Command;
 use std::time::Duration;
 
-use common::process::{Folder, Server, free_port, run};
+use common::process::{Folder, Server, coremap, free_port, run};
 use common::{PATIENCE, now};
 
 /// What a server has logged by its end.
@@ -138,4 +142,93 @@ fn the_log_can_go_to_a_file_to_which_it_is_appended() {
     assert_eq!(ended.code, Some(1), "{}", ended.said);
     let line = "coremap: error: cannot open logfile /nonexistent/log: ";
     assert!(ended.said.starts_with(line), "{}", ended.said);
+}
+
+#[test]
+fn warnings_of_the_configuration_are_in_the_log() {
+    let folder = Folder::new();
+    let path = folder.path().join("coremap.log");
+    let path = path.to_str().expect("it is text");
+    let said = said(Server::start(&[
+        "--logfile",
+        path,
+        "--rdbcompression",
+        "yes",
+    ]));
+    assert_eq!(said, "");
+    let text = std::fs::read_to_string(path).expect("it is there");
+    assert!(text.contains(" warning --rdbcompression"), "{text}");
+}
+
+/// A pipe that is full kept the core that had something to say.
+#[test]
+fn a_log_that_nobody_reads_keeps_nobody_waiting() {
+    let (mut reader, mut writer) = std::io::pipe().expect("descriptors are left");
+    // What a pipe holds on Linux.
+    writer.write_all(&[b'\n'; 1 << 16]).expect("it is empty");
+    let port = free_port();
+    let mut child = Command::new(coremap())
+        .args(["--shards", "1", "--loglevel", "debug"])
+        .args(["--port", &port.to_string()])
+        .stderr(writer)
+        .spawn()
+        .expect("it is built");
+    let until = now() + PATIENCE;
+    let connect = || TcpStream::connect(("127.0.0.1", port));
+    let mut stream = loop {
+        match connect() {
+            Ok(stream) => break stream,
+            Err(error) => assert!(now() < until, "it does not start: {error}"),
+        }
+    };
+    for _ in 0..20 {
+        drop(connect().expect("it listens"));
+    }
+    let patience = stream.set_read_timeout(Some(PATIENCE));
+    patience.expect("it can be set");
+    let mut reply = [0; 7];
+    let asked = stream.write_all(b"PING\r\n");
+    let answered = asked.and_then(|()| stream.read_exact(&mut reply));
+    let kill = format!("kill -TERM {}", child.id());
+    let told = Command::new("sh").args(["-c", &kill]).status();
+    let mut status = child.try_wait();
+    while matches!(status, Ok(None)) && now() < until {
+        common::pass(Duration::from_millis(10));
+        status = child.try_wait();
+    }
+    // Both fail only if it is gone already.
+    let _ = (child.kill(), child.wait());
+    answered.expect("it answers");
+    assert!(told.is_ok_and(|status| status.success()));
+    let code = status.expect("it is our child").and_then(|it| it.code());
+    assert_eq!(code, Some(0));
+    let mut text = String::new();
+    reader.read_to_string(&mut text).expect("it is text");
+}
+
+#[test]
+fn two_servers_of_one_process_have_a_log_each() {
+    let folder = Folder::new();
+    let text = |name: &str, loglevel: &str| {
+        let path = folder.path().join(name);
+        let mut config = coremap::Config::default();
+        config.log = true;
+        config.settings.port = 0;
+        config.settings.shards = 1;
+        config.settings.maxmemory_bytes = 64 << 20;
+        config.settings.loglevel = loglevel.to_owned();
+        config.settings.logfile = path.to_str().expect("it is text").to_owned();
+        let server = coremap::Server::start(config).expect("it starts");
+        (server, path)
+    };
+    let (quiet, loud) = (text("quiet", "warning"), text("loud", "notice"));
+    for (server, _) in [&quiet, &loud] {
+        server.stop();
+    }
+    let [quiet, loud] = [quiet, loud].map(|(server, path)| {
+        server.wait().expect("it ends");
+        std::fs::read_to_string(path).expect("it is there")
+    });
+    assert_eq!(quiet, "");
+    assert!(loud.contains(" notice ready on 127.0.0.1:"), "{loud}");
 }

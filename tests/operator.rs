@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use common::client::{Client, request};
 use common::process::{Folder, Server};
-use common::{PATIENCE, now};
+use common::{PATIENCE, now, scale};
 
 fn info_field(client: &mut Client, section: &str, name: &str) -> String {
     let text = client.value(&format!("INFO {section}")).text();
@@ -159,6 +159,49 @@ fn what_commands_cost_is_counted_wherever_they_ran() {
     client.expect("CONFIG RESETSTAT", "+OK\\r\\n");
     let text = client.value("INFO commandstats").text();
     assert!(!text.contains("cmdstat_set"), "{text}");
+}
+
+/// Whether clients of several cores see one value of a setting.
+fn agree(clients: &mut [Client], name: &str) -> bool {
+    let mut values = clients
+        .iter_mut()
+        .map(|client| client.ask(&format!("CONFIG GET {name}")));
+    let first = values.next();
+    values.all(|value| Some(value) == first)
+}
+
+/// Two cores could take two changes in two orders, and keep different values for ever.
+#[test]
+fn changes_that_meet_leave_all_cores_with_the_same_settings() {
+    let folder = Folder::new();
+    let file = folder.path().join("coremap.conf");
+    std::fs::write(&file, "timeout 0\n").expect("it is writable");
+    let path = file.to_str().expect("it is text");
+    let server = Server::start(&[path, "--shards", "2"]);
+    let mut clients = [server.client(), server.client()];
+    for round in 0..scale(300, 5_000) {
+        let is_reloaded = round % 2 == 0;
+        if is_reloaded {
+            server.signal("HUP");
+        }
+        for (number, client) in (1..).zip(&mut clients) {
+            client.send(format!("CONFIG SET timeout {}\r\n", 1_000 * number + round).as_bytes());
+        }
+        for client in &mut clients {
+            client.expect_bytes(b"+OK\r\n");
+        }
+        if is_reloaded {
+            let until = now() + PATIENCE;
+            while !agree(&mut clients, "timeout") {
+                assert!(now() < until, "they disagree after a reload, round {round}");
+            }
+        } else {
+            assert!(
+                agree(&mut clients, "timeout"),
+                "they disagree, round {round}"
+            );
+        }
+    }
 }
 
 #[test]

@@ -194,6 +194,57 @@ fn help_and_version_are_answered() {
     );
 }
 
+/// Resident or locked memory of a server, as the kernel counts it.
+fn memory_bytes(server: &Server, name: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid()));
+    let status = status.expect("the server runs");
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
+    let kib = line.and_then(|rest| rest.trim().strip_suffix(" kB"));
+    1024 * kib.expect("it is there").parse::<u64>().expect("a number")
+}
+
+#[test]
+fn what_asks_the_kernel_for_something_is_given_it_or_says_what_is_missing() {
+    let maxmemory_bytes = 64 << 20;
+    for (setting, value, kept) in [
+        ("--busy-poll-us", "50", None),
+        ("--lock-memory", "yes", Some("VmLck:")),
+        ("--prefault", "yes", Some("VmRSS:")),
+        ("--huge-pages", "no", None),
+        ("--steering", "hash", None),
+        ("--steering", "least-loaded", None),
+        ("--steering", "incoming-cpu", None),
+    ] {
+        let maxmemory = maxmemory_bytes.to_string();
+        let arguments = ["--shards", "2", "--maxmemory", &maxmemory, setting, value];
+        let server = match Server::try_start(&coremap(), free_port(), &arguments) {
+            Ok(server) => server,
+            Err(said) => {
+                let name = setting.trim_start_matches('-');
+                let reason = format!("{name}: the kernel refuses");
+                assert!(said.contains(&reason) && said.contains("error: "), "{said}");
+                common::skip_because(said.trim());
+                continue;
+            }
+        };
+        let mut clients: Vec<Client> = (0..8).map(|_| server.client()).collect();
+        for (number, client) in clients.iter_mut().enumerate() {
+            client.expect(&format!("SET key:{number} {number}"), "+OK\\r\\n");
+            client.expect(&format!("STRLEN key:{number}"), ":1\\r\\n");
+        }
+        if let Some(kind) = kept {
+            let kept_bytes = memory_bytes(&server, kind);
+            assert!(
+                kept_bytes >= maxmemory_bytes,
+                "{setting}: {kept_bytes} bytes"
+            );
+        }
+        server.signal("TERM");
+        let (status, said) = server.wait();
+        assert_eq!(status.code(), Some(0), "{setting} {value}: {said}");
+    }
+}
+
 #[test]
 fn sigterm_finishes_what_was_received_and_exits_cleanly() {
     let server = Server::start(&["--shards", "4"]);

@@ -319,8 +319,13 @@ fn a_reload_changes_what_can_change_and_names_the_rest() {
     reload(text, &settings);
     reload("timeout 1\nmaxmemroy 1gb\n", &settings);
     reload("timeout 1\nmaxmemory 1pb\n", &settings);
+    std::fs::remove_file(&file).expect("it is there");
+    server.signal("HUP");
+    manager.hear_until("READY=1");
     server.signal("TERM");
     let (_, said) = server.wait();
+    let missing = format!("SIGHUP: nothing was changed: cannot read {path}: no such file");
+    assert!(said.contains(&missing), "no `{missing}` in: {said}");
     for line in [
         "SIGHUP: settings read again, changed: maxmemory-policy, slowlog-max-len, timeout\n",
         " warning tcp-backlog cannot change while the server runs; it will at the next start\n",
@@ -330,6 +335,74 @@ fn a_reload_changes_what_can_change_and_names_the_rest() {
     ] {
         assert!(said.contains(line), "no `{line}` in: {said}");
     }
+}
+
+/// The log said that nothing was changed, and then the cores changed it all the same.
+#[test]
+fn what_a_stuck_core_makes_of_a_reload_is_said_and_comes_true() {
+    let folder = Folder::new();
+    let file = folder.path().join("coremap.conf");
+    let manager = Manager::new();
+    std::fs::write(&file, "timeout 5\n").expect("it is writable");
+    let path = file.to_str().expect("it is text");
+    let server = manager.start(Duration::from_secs(60), &[path, "--shards", "2"]);
+    manager.hear_until("READY=1");
+    let mut clients = [server.client(), server.client()];
+    for (timeout, thread) in (6..).zip(core_threads(&server)) {
+        let stuck = Stuck::stop(thread);
+        std::fs::write(&file, format!("timeout {timeout}\n")).expect("it is writable");
+        server.signal("HUP");
+        manager.hear_until("READY=1");
+        drop(stuck);
+        let value = format!("*2\r\n$7\r\ntimeout\r\n$1\r\n{timeout}\r\n");
+        let until = now() + PATIENCE;
+        while !clients
+            .iter_mut()
+            .all(|client| client.ask("CONFIG GET timeout") == value.as_bytes())
+        {
+            assert!(now() < until, "not all cores have changed it");
+        }
+    }
+    server.signal("TERM");
+    let (_, said) = server.wait();
+    for line in [
+        "core 0 does not answer: all cores change them once it goes on\n",
+        "SIGHUP: settings read again, changed: timeout\n",
+        "SIGHUP: core 1 does not answer, it changes them once it goes on\n",
+    ] {
+        assert!(said.contains(line), "no `{line}` in: {said}");
+    }
+}
+
+#[test]
+fn the_status_shows_keys_and_commands_per_second_also_when_there_are_none() {
+    let manager = Manager::new();
+    let server = manager.start(WATCHDOG, &["--shards", "2"]);
+    manager.hear_until("READY=1");
+    manager.hear_until("STATUS=0 keys, 0 ops/s");
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let (mut client, is_over) = (server.client(), &is_over);
+        scope.spawn(move || {
+            // One key, ten thousand commands a second.
+            while !is_over.load(Ordering::Relaxed) {
+                client.send(&request(&["SET", "key", "x"]).repeat(100));
+                client.replies(100);
+                common::pass(Duration::from_millis(10));
+            }
+        });
+        let heard = manager.hear_for(Duration::from_secs(4));
+        is_over.store(true, Ordering::Relaxed);
+        let rates = heard.iter().filter_map(|message| {
+            let rate = message.strip_prefix("STATUS=1 keys, ")?;
+            rate.strip_suffix(" ops/s")?.parse::<u64>().ok()
+        });
+        let most = rates.max();
+        assert!(
+            most.is_some_and(|rate| (1_000..=10_000).contains(&rate)),
+            "{heard:?}"
+        );
+    });
 }
 
 /// A server at a socket that was there before it, as `systemd.socket` would start it.

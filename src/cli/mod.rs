@@ -62,7 +62,11 @@ pub fn run(arguments: &[String]) -> ExitCode {
             Ok(())
         }
         Ok(Request::Serve { config, warnings }) => {
-            serve::run(*config, &warnings, arguments.to_vec())
+            let of_serve = match arguments.split_first() {
+                Some((first, rest)) if first == "serve" => rest,
+                _ => arguments,
+            };
+            serve::run(*config, &warnings, of_serve.to_vec())
         }
         Ok(Request::Backup(backup)) => backup.run(),
         Ok(Request::Check(check)) => check.run(),
@@ -98,7 +102,7 @@ fn parse(arguments: &[String]) -> Result<Request, Error> {
         "serve" => parse_serve(rest),
         word if word.starts_with('-') || Path::new(word).is_file() => parse_serve(arguments),
         word => Err(Error::Usage(format!(
-            "unknown command '{word}' (there are serve, backup, check, import, cli, doctor and generate; see coremap --help)"
+            "'{word}' is neither a file nor a command (there are serve, backup, check, import, cli, doctor and generate; see coremap --help)"
         ))),
     }
 }

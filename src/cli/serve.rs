@@ -41,23 +41,20 @@ struct Normal {
     settings: Vec<(String, Vec<String>)>,
 }
 
-/// Runs a server until it is told to stop. `arguments` are those that gave the configuration: they and
-/// the file are read again at SIGHUP.
+/// Runs a server until it is told to stop. `arguments` are those of `serve` that gave the configuration:
+/// they and the file are read again at SIGHUP.
 pub(super) fn run(
     config: Config,
     warnings: &[String],
     arguments: Vec<String>,
 ) -> Result<(), Error> {
-    for warning in warnings {
-        eprintln!("coremap: warning: {warning}");
-    }
     // Before any thread exists: signals are blocked in all of them.
     let process = server::take_over_process()?;
-    let reread = move || match super::parse(&arguments)? {
+    let reread = move || match parse(&arguments)? {
         Request::Serve { config, warnings } => Ok((*config, warnings)),
         _ => Err(Error::Usage("the arguments ask for no server".to_owned())),
     };
-    Server::start_as(config, process, Box::new(reread))?.wait()
+    Server::start_as(config, warnings, process, Box::new(reread))?.wait()
 }
 
 /// What the arguments of `serve` ask for.

@@ -62,7 +62,7 @@ fn bad_usage_is_one_line_that_names_what_is_wrong() {
             "--port: 'many' is not a number from 0 to 65535",
         ),
         ("-p 7000", "unknown option '-p'"),
-        ("frobnicate", "unknown command 'frobnicate'"),
+        ("frobnicate", "'frobnicate' is neither a file nor a command"),
         ("--dir", "--dir: needs a value"),
         (
             "--appendfsync sometimes",

@@ -1,7 +1,8 @@
 //! CONFIG: reading and changing settings while the server runs.
 //!
-//! SET changes all of its settings or none: every core reads the whole command into a copy of its
-//! settings before it takes the copy. All cores hold the same values, so they agree.
+//! Changes have one order, whoever asks for them: the first core makes each (all of its settings or
+//! none) and leaves the result in [`Shared`](super::Shared); then the others take whatever is there,
+//! which is never older. So all cores end with the same values.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
@@ -56,6 +57,7 @@ const SUBCOMMANDS: &[Row] = &[
     Row {
         name: "config|set",
         arity: -4,
+        flags: OPERATOR.with(Flags::LED),
         run: Run::Shard(set),
         ..EVERYWHERE
     },
@@ -96,6 +98,11 @@ fn get(context: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>) 
 }
 
 fn set(context: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Status {
+    if !is_leader(context.core) {
+        follow(context.core, context.shard);
+        reply.ok();
+        return Status::Done;
+    }
     let outcome = with_changes(&context.core.settings, args.slice(2..)).and_then(|settings| {
         take(context.core, context.shard, settings).map_err(|(name, reason)| refuse(name, &reason))
     });
@@ -106,14 +113,31 @@ fn set(context: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Stat
     Status::Done
 }
 
+/// Whether changes are made on this core first.
+pub fn is_leader(core: &Core) -> bool {
+    core.id == 0
+}
+
+/// Takes what the leader has made of the settings.
+fn follow(core: &mut Core, shard: &mut Shard) {
+    if let Some(settings) = core.shared.settings() {
+        core.settings = settings;
+        core.configure(shard);
+    }
+}
+
 /// Brings what CONFIG SET could change to what `wanted` says, as a start with those settings would
-/// have it on this host. Returns the names of what was otherwise; else why nothing has changed, which
-/// is so alike on every core.
+/// have it on this host: on the leader, and then on the others, who take what it has. Returns the names
+/// of what was otherwise on the leader; else why nothing has changed.
 pub fn reload(
     core: &mut Core,
     shard: &mut Shard,
     wanted: &Settings,
 ) -> Result<Vec<&'static str>, String> {
+    if !is_leader(core) {
+        follow(core, shard);
+        return Ok(Vec::new());
+    }
     let maxmemory_bytes = match wanted.maxmemory_bytes {
         0 => core.facts.maxmemory_default_bytes,
         bytes => bytes,
@@ -143,7 +167,7 @@ pub fn reload(
 /// Why a setting cannot be taken: its name, and the reason.
 type Refusal = (&'static str, String);
 
-/// Takes the settings; the region may refuse, which it does alike on every core.
+/// Takes the settings, and leaves them for the other cores; the region may refuse.
 fn take(core: &mut Core, shard: &mut Shard, mut settings: Settings) -> Result<(), Refusal> {
     let possible = core.facts.clients_possible;
     if settings.maxclients > core.settings.maxclients.max(possible) {
@@ -165,6 +189,7 @@ fn take(core: &mut Core, shard: &mut Shard, mut settings: Settings) -> Result<()
         outcome.map_err(|error| ("maxmemory", error.to_string()))?;
     }
     core.shared.saving.set_unasked(settings.syncs_unasked());
+    core.shared.set_settings(settings.clone());
     core.settings = settings;
     core.configure(shard);
     Ok(())

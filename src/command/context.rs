@@ -8,7 +8,7 @@
 //! [`Session`] that `CLIENT LIST` prints.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use crate::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use crate::metrics::CoreStats;
@@ -551,6 +551,8 @@ pub struct Shared {
     cpu_system_us: AtomicU64,
     /// Cores with a connection that waits for a round.
     await_rounds: Vec<AtomicBool>,
+    /// The settings as the first core has last changed them, if it has.
+    settings: Mutex<Option<Settings>>,
     /// The data on its way from the disk.
     pub loading: Loading,
     /// The data on its way to the disk.
@@ -622,6 +624,16 @@ impl Shared {
         counts
             .min_by_key(|(_, count)| count.load(Ordering::Relaxed))
             .map_or(0, |(core, _)| core)
+    }
+
+    /// Leaves changed settings for the other cores. For the first core.
+    pub fn set_settings(&self, settings: Settings) {
+        *self.settings.lock().expect("no holder panics") = Some(settings);
+    }
+
+    /// The settings that were left last; none if none were ever changed.
+    pub fn settings(&self) -> Option<Settings> {
+        self.settings.lock().expect("no holder panics").clone()
     }
 
     /// Says whether a connection of `core` waits for a round. For that core.

@@ -69,7 +69,7 @@ pub mod transaction;
 mod unsupported;
 
 pub use client::UNBLOCKED;
-pub use config::reload;
+pub use config::{is_leader, reload};
 pub use connection::{DENIED, MAXCLIENTS_REACHED, NOAUTH, REDIS_VERSION, owes_password};
 pub use context::{
     ClientIndex, Clients, Context, Core, Facts, Muting, Now, Pause, ProcessUsage, Random, Resume,
@@ -283,6 +283,8 @@ impl Flags {
     pub const IMMEDIATE: Self = Self(1 << 29);
     /// It may write several records, which survive the end of the process together or not at all.
     pub const SEVERAL: Self = Self(1 << 30);
+    /// Of its parts, that of the first shard runs before the others begin.
+    pub const LED: Self = Self(1 << 26);
     /// It waits because its client asks it to: CLIENT UNBLOCK ends that, and it costs nobody anything.
     pub const PATIENT: Self = Self(1 << 27);
     /// Its large arguments are no values: copying them beforehand is of no use.

@@ -12,7 +12,7 @@ use super::parts::{Call, Parts};
 use super::turn::Worker;
 use crate::command::plan::{Next, Plan, Step};
 use crate::command::transaction::NOTE;
-use crate::command::{Part, Resume, Row, SessionContext, Status, merge};
+use crate::command::{Flags, Part, Resume, Row, SessionContext, Status, merge};
 use crate::hash::KeyHash;
 use crate::resp::Args;
 use crate::shard::Probe;
@@ -116,10 +116,11 @@ impl Fanout {
         }
     }
 
-    /// Whether it must go on although its client is gone: a plan holds on to what it fetched.
+    /// Whether it must go on although its client is gone: a plan holds on to what it fetched, and what the
+    /// first shard has begun the others have to hear of.
     pub(super) fn must_finish(&self) -> bool {
-        matches!(self.goal, Goal::Plan(..))
-            || self.errands.iter().any(|it| it.row.name == NOTE.name)
+        let goes_on = |row: &Row| row.name == NOTE.name || row.flags.contains(Flags::LED);
+        matches!(self.goal, Goal::Plan(..)) || self.errands.iter().any(|it| goes_on(it.row))
     }
 
     /// The arguments of the command, if it is one.
@@ -137,6 +138,9 @@ impl Fanout {
         loop {
             self.send(worker);
             let is_busy = self.run_here(worker);
+            if self.sendable().any(Errand::is_new) {
+                continue; // Their leader is done.
+            }
             let is_waiting = self.errands.iter().any(|errand| !errand.is_done());
             if is_busy || is_waiting {
                 worker.connection.progress = Some(Progress::Fanout(self));
@@ -214,9 +218,22 @@ impl Fanout {
         }
     }
 
+    /// How many of the parts may begin: all, or the first alone if it leads.
+    fn sendable_count(&self) -> usize {
+        match self.errands.first() {
+            Some(first) if first.row.flags.contains(Flags::LED) && !first.is_done() => 1,
+            _ => self.errands.len(),
+        }
+    }
+
+    fn sendable(&self) -> impl Iterator<Item = &Errand> {
+        self.errands.iter().take(self.sendable_count())
+    }
+
     fn send(&mut self, worker: &mut Worker<'_>) {
-        for (place, errand) in (0u32..).zip(&mut self.errands) {
-            if !matches!(errand.state, State::New) {
+        let count = self.sendable_count();
+        for (place, errand) in (0u32..).zip(&mut self.errands[..count]) {
+            if !errand.is_new() {
                 continue;
             }
             if errand.core == worker.parts.core.id {
@@ -321,6 +338,10 @@ impl Errand {
             arguments,
             state: State::New,
         }
+    }
+
+    fn is_new(&self) -> bool {
+        matches!(self.state, State::New)
     }
 
     fn is_done(&self) -> bool {

@@ -418,7 +418,8 @@ impl Lane {
     /// Nothing of that one is in use: no command that touches keys has run.
     pub fn install(&mut self, mut shard: Shard) {
         let maxmemory_bytes = self.parts.core.settings.maxmemory_bytes;
-        if shard.region().maxmemory_bytes() != maxmemory_bytes {
+        let is_changed = shard.region().maxmemory_bytes() != maxmemory_bytes;
+        if is_changed && command::is_leader(&self.parts.core) {
             // Changed while the data was being loaded. Should it be too much for this region, the
             // one it was opened with stays.
             let _ = shard.region().set_maxmemory(maxmemory_bytes);

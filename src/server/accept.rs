@@ -19,7 +19,7 @@ use glommio::timer::Timer;
 use super::connection::ConnectionTask;
 use super::control::{Address, Handed, Mail};
 use super::engine::{Engine, Stage};
-use super::log::{self, Repeated};
+use super::log::{Log, Repeated};
 use super::signal::Signal;
 use super::socket;
 use crate::command::{DENIED, MAXCLIENTS_REACHED};
@@ -48,14 +48,14 @@ pub(super) async fn accept_all(engine: Rc<Engine>, listener: Rc<Listener>) {
             Err(error) => match error.raw_os_error() {
                 Some(libc::EAGAIN) => listener.arrival.wait().await,
                 Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
-                    spare.refuse_one(&listener.socket, &error);
+                    spare.refuse_one(&listener.socket, &error, &engine.control.log);
                     Timer::new(Duration::from_millis(ACCEPT_BACKOFF_MS)).await;
                 }
                 // The connection died while it waited, or the network hiccuped: the next, please.
                 Some(libc::ECONNABORTED | libc::EINTR | libc::EPROTO | libc::ENETDOWN) => {}
                 _ if engine.stage() != Stage::Running => return,
                 _ => {
-                    log::repeated(
+                    engine.control.log.repeated(
                         Repeated::NotAccepted,
                         format_args!("cannot accept connections: {error}"),
                     );
@@ -98,12 +98,12 @@ fn admit(engine: &Rc<Engine>, socket: OwnedFd, listener: &Listener) {
         }
     }
     drop(lane);
-    let peer = &address.peer;
+    let (peer, log) = (&address.peer, &engine.control.log);
     if let Some((text, setting)) = refusal {
-        log::repeated(Repeated::Refused, format_args!("refused {peer}: {setting}"));
+        log.repeated(Repeated::Refused, format_args!("refused {peer}: {setting}"));
         return refuse(engine, &socket, text);
     }
-    log::repeated(
+    log.repeated(
         Repeated::Connected,
         format_args!("{peer} connected, core {target} serves it"),
     );
@@ -160,8 +160,8 @@ impl Spare {
         }
     }
 
-    fn refuse_one(&mut self, listener: &OwnedFd, error: &io::Error) {
-        log::repeated(
+    fn refuse_one(&mut self, listener: &OwnedFd, error: &io::Error, log: &Log) {
+        log.repeated(
             Repeated::NotAccepted,
             format_args!("refusing connections: {error}; raise `ulimit -n`"),
         );

@@ -12,8 +12,9 @@ use super::accept::Listener;
 use super::clock::Clock;
 use super::control::Control;
 use super::data::Data;
+use super::log::Log;
 use super::readiness::{Readiness, Watched};
-use super::{host, log, notify, probe, socket};
+use super::{host, notify, probe, socket};
 use crate::command::{Core, Facts, Settings, Shared};
 use crate::config::Config;
 use crate::error::Error;
@@ -64,7 +65,7 @@ impl Plan {
 }
 
 /// Resolves what the settings leave to the host.
-pub(super) fn plan(settings: &Settings) -> Result<Plan, Error> {
+pub(super) fn plan(settings: &Settings, log: &Log) -> Result<Plan, Error> {
     let wanted = Some(settings.cpus.as_slice()).filter(|cpus| !cpus.is_empty());
     let allowed = host::cpus(wanted)?;
     let core_count = match settings.shards {
@@ -81,7 +82,7 @@ pub(super) fn plan(settings: &Settings) -> Result<Plan, Error> {
         ),
         bytes => (bytes, "as configured".to_owned()),
     };
-    let clients_possible = make_room_for_clients(settings.maxclients, core_count)?;
+    let clients_possible = make_room_for_clients(settings.maxclients, core_count, log)?;
     Ok(Plan {
         cpus,
         maxmemory_bytes,
@@ -97,7 +98,7 @@ pub(super) fn plan(settings: &Settings) -> Result<Plan, Error> {
 
 /// Raises the limit of descriptors to what `maxclients` needs, or as far as it goes; returns how
 /// many clients there can be.
-fn make_room_for_clients(maxclients: u64, core_count: usize) -> Result<u64, Error> {
+fn make_room_for_clients(maxclients: u64, core_count: usize, log: &Log) -> Result<u64, Error> {
     let reserve = DESCRIPTORS_OF_PROCESS + DESCRIPTORS_PER_CORE * core_count as u64;
     let limit = probe::raise_descriptors(maxclients + reserve);
     let possible = limit.saturating_sub(reserve);
@@ -108,7 +109,7 @@ fn make_room_for_clients(maxclients: u64, core_count: usize) -> Result<u64, Erro
         )));
     }
     if possible < maxclients {
-        log::warning(format_args!(
+        log.warning(format_args!(
             "maxclients is {possible} instead of {maxclients}: the limit of open files \
              is {limit}; raise `ulimit -n`, or LimitNOFILE= in the service file"
         ));
@@ -259,7 +260,10 @@ fn random_u64() -> Result<u64, Error> {
 }
 
 /// The control block, and the ends of the doorbells that listen, by core.
-pub(super) fn control(core_count: usize) -> Result<(Arc<Control>, Vec<OwnedFd>), Error> {
+pub(super) fn control(
+    core_count: usize,
+    log: Arc<Log>,
+) -> Result<(Arc<Control>, Vec<OwnedFd>), Error> {
     let mut ringers = Vec::with_capacity(core_count);
     let mut listeners = Vec::with_capacity(core_count);
     for _ in 0..core_count {
@@ -268,7 +272,7 @@ pub(super) fn control(core_count: usize) -> Result<(Arc<Control>, Vec<OwnedFd>),
         ringers.push(ringer);
         listeners.push(listener);
     }
-    Ok((Arc::new(Control::new(ringers)), listeners))
+    Ok((Arc::new(Control::new(ringers, log)), listeners))
 }
 
 /// What one core watches from the start.

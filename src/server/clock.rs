@@ -18,6 +18,21 @@ pub(crate) fn rest(duration: Duration) {
     std::thread::sleep(duration);
 }
 
+/// A moment that somebody waits for, at most.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deadline(Instant);
+
+impl Deadline {
+    pub(crate) fn after(patience: Duration) -> Self {
+        Self(Instant::now() + patience)
+    }
+
+    /// How long until then; nothing once it is over.
+    pub(crate) fn left(self) -> Duration {
+        self.0.saturating_duration_since(Instant::now())
+    }
+}
+
 /// One core's clock.
 #[derive(Debug)]
 pub(crate) struct Clock {

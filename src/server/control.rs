@@ -7,7 +7,7 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::Thread;
 
-use super::monitor::Pulse;
+use super::log::Log;
 use super::socket;
 use crate::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::command::{Report, Settings};
@@ -24,16 +24,15 @@ pub(super) enum Mail {
         /// Where it says that it has them.
         installed: Sender<u16>,
     },
-    /// How are you?
-    Question(Sender<Pulse>),
-    /// Settings, of which those that can change now are to be in force.
+    /// Settings, of which those that can change now are to be in force: for the first core, which hands
+    /// the order on to the others.
     Settings {
         settings: Arc<Settings>,
         /// Where it says which it had otherwise, or why it has taken none.
         taken: Sender<Taken>,
     },
-    /// A question for its numbers.
-    Inquiry {
+    /// The question how it is.
+    Question {
         /// Whether people look, and want to see keys.
         is_watched: bool,
         answer: Sender<Answer>,
@@ -49,8 +48,8 @@ pub(super) struct Answer {
     pub(super) cpu_ns: u64,
 }
 
-/// The names of the settings that a core had otherwise, or why it has taken none.
-pub(super) type Taken = Result<Vec<&'static str>, String>;
+/// The core, and the names of the settings that it had otherwise, or why it has taken none.
+pub(super) type Taken = (u16, Result<Vec<&'static str>, String>);
 
 /// A connection on its way to the core that will serve it.
 #[derive(Debug)]
@@ -71,6 +70,7 @@ pub(super) struct Address {
 /// Shared by all threads of one server.
 #[derive(Debug)]
 pub(super) struct Control {
+    pub(super) log: Arc<Log>,
     cores: Vec<Core>,
     is_stopping: AtomicBool,
     /// Cores without connections and batches, while stopping.
@@ -88,13 +88,14 @@ struct Core {
 
 impl Control {
     /// Control of the cores that listen at the other ends of `doorbells`.
-    pub(super) fn new(doorbells: Vec<OwnedFd>) -> Self {
+    pub(super) fn new(doorbells: Vec<OwnedFd>, log: Arc<Log>) -> Self {
         let core = |doorbell| Core {
             mail: Mutex::default(),
             has_mail: AtomicBool::new(false),
             doorbell,
         };
         Self {
+            log,
             cores: doorbells.into_iter().map(core).collect(),
             is_stopping: AtomicBool::new(false),
             drained_count: AtomicU64::new(0),
@@ -122,6 +123,14 @@ impl Control {
             .push_back(mail);
         target.has_mail.store(true, Ordering::Release);
         self.ring(core);
+    }
+
+    /// Asks every core for its numbers.
+    pub(super) fn ask(&self, is_watched: bool, answer: Sender<Answer>) {
+        for core in 0..self.core_count() {
+            let answer = answer.clone();
+            self.hand_over(core, Mail::Question { is_watched, answer });
+        }
     }
 
     /// What a core was given since it last asked.
@@ -173,7 +182,7 @@ mod tests {
     #[test]
     fn a_handed_connection_arrives_once_with_a_ring() {
         let (ringer, listener) = socket::doorbell().unwrap();
-        let control = Control::new(vec![ringer]);
+        let control = Control::new(vec![ringer], Log::none());
         let (socket, _peer) = socket::doorbell().unwrap();
         let address = Address {
             peer: "10.0.0.1:1".to_owned(),
@@ -190,7 +199,7 @@ mod tests {
     #[test]
     fn a_full_doorbell_does_not_block_who_rings() {
         let (ringer, _listener) = socket::doorbell().unwrap();
-        let control = Control::new(vec![ringer]);
+        let control = Control::new(vec![ringer], Log::none());
         for _ in 0..100_000 {
             control.ring(0);
         }

@@ -15,6 +15,8 @@ use std::io;
 use std::mem;
 use std::panic::PanicHookInfo;
 
+use super::log;
+use crate::limits::CRASH_REPORT_S;
 use crate::running;
 
 thread_local! {
@@ -37,7 +39,16 @@ pub(crate) fn install() -> io::Result<()> {
     Ok(())
 }
 
+/// Lets the log have its last lines, and makes sure that the process ends although nobody reads stderr.
+/// For signal handlers, too.
+fn begin_report() {
+    log::wait_until_written();
+    // SAFETY: alarm is async-signal-safe; nobody catches its signal, which ends the process.
+    unsafe { libc::alarm(CRASH_REPORT_S) };
+}
+
 fn report_panic(info: &PanicHookInfo<'_>) {
+    begin_report();
     eprintln!(
         "coremap: crashed: version {}, {}, command {}: {info}\n{}",
         env!("CARGO_PKG_VERSION"),
@@ -78,6 +89,7 @@ extern "C" fn report_fault(
     info: *mut libc::siginfo_t,
     _context: *mut libc::c_void,
 ) {
+    begin_report();
     // SAFETY: the kernel passes a valid `siginfo_t` to a handler with SA_SIGINFO.
     let info = unsafe { &*info };
     let mut line = Line::new();

@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::build::Plan;
 use super::clock::Clock;
 use super::control::{Control, Mail};
-use super::log;
+use super::log::Log;
 use crate::command::{Settings, Shared};
 use crate::error::Error;
 use crate::hash::Hasher;
@@ -75,22 +75,23 @@ impl Data {
     pub(super) fn load(self, control: &Control) -> Result<(), Error> {
         let clock = Clock::new();
         let started = clock.moment();
-        let (shards, report) = self.recover()?;
+        let log = &control.log;
+        let (shards, report) = self.recover(log)?;
         install(shards, control);
         self.shared.loading.end();
         let took_us = clock.moment().us_since(started);
-        log::line(format_args!(
+        log.line(format_args!(
             "{} keys in {}, loaded in {}.{:03} s",
             report.key_count,
             self.dir.display(),
             took_us / 1_000_000,
             took_us / 1_000 % 1_000,
         ));
-        self.log_losses(&report);
+        self.log_losses(&report, log);
         Ok(())
     }
 
-    fn recover(&self) -> Result<(Vec<Shard>, Report), Error> {
+    fn recover(&self, log: &Log) -> Result<(Vec<Shard>, Report), Error> {
         let mode = if self.is_salvaging {
             Mode::Salvage
         } else {
@@ -99,7 +100,7 @@ impl Data {
         let progress = &self.shared.loading.progress;
         let recovered = std::thread::scope(|scope| {
             let (done, is_done) = mpsc::channel::<()>();
-            scope.spawn(move || tell(progress, &is_done));
+            scope.spawn(move || tell(log, progress, &is_done));
             let recovered = recover(&self.region, &self.found, &self.hasher, progress, mode);
             drop(done);
             recovered
@@ -119,16 +120,16 @@ impl Data {
     }
 
     /// Says what the last process left unfinished, if it ended out of order.
-    fn log_losses(&self, report: &Report) {
+    fn log_losses(&self, report: &Report, log: &Log) {
         if report.torn_count > 0 || report.discarded_block_count > 0 || report.void_count > 0 {
-            log::line(format_args!(
+            log.line(format_args!(
                 "the last process ended before all was on disk: {} logs were cut at a torn record, \
                  {} blocks behind that were given up, {} records of unfinished commands removed",
                 report.torn_count, report.discarded_block_count, report.void_count,
             ));
         }
         for damage in &report.damage {
-            log::warning(format_args!(
+            log.warning(format_args!(
                 "lost {} bytes at offset {} of the data file: {}",
                 damage.len_bytes, damage.offset, damage.reason
             ));
@@ -137,10 +138,10 @@ impl Data {
 }
 
 /// Says now and then how far it is, until the other end of `is_done` is dropped.
-fn tell(progress: &Progress, is_done: &mpsc::Receiver<()>) {
+fn tell(log: &Log, progress: &Progress, is_done: &mpsc::Receiver<()>) {
     while is_done.recv_timeout(TELL_EVERY) == Err(RecvTimeoutError::Timeout) {
         let (done_bytes, total_bytes) = (progress.done_bytes(), progress.total_bytes());
-        log::line(format_args!(
+        log.line(format_args!(
             "loading: {} of {} MiB",
             done_bytes >> 20,
             total_bytes >> 20

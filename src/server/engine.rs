@@ -13,6 +13,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -20,14 +21,14 @@ use glommio::timer::Timer;
 
 use super::accept::Listener;
 use super::clock::{Clock, Moment};
-use super::control::Control;
-use super::monitor::Pulse;
+use super::control::{Answer, Control, Mail, Taken};
 use super::readiness::{Event, Interest, Readiness, Watched};
 use super::signal::Signal;
 use super::socket;
-use crate::command::{Delay, Now};
+use crate::command::{self, Delay, Now, Settings};
 use crate::lane::{self, ConnectionId, Lane, Turn};
 use crate::limits::REACTOR_PASS_INTERVAL_US;
+use crate::sys;
 
 /// One core, shared by its tasks.
 pub(super) struct Engine {
@@ -222,13 +223,27 @@ impl Engine {
     }
 
     /// How the core is.
-    pub(super) fn pulse(&self) -> Pulse {
-        let lane = self.lane.borrow();
-        Pulse {
+    pub(super) fn answer(&self, is_watched: bool) -> Answer {
+        let now = self.now();
+        Answer {
             core: self.id,
-            key_count: lane.shard().len(),
-            commands_per_second: lane.core().stats.commands_per_second,
+            report: self.lane.borrow_mut().report(is_watched, now),
+            cpu_ns: sys::thread_cpu_ns(),
         }
+    }
+
+    /// Takes settings, and has the other cores do so if this is the first that does.
+    pub(super) fn reload(&self, settings: &Arc<Settings>, taken: &Sender<Taken>) {
+        let outcome = self.lane.borrow_mut().reload(settings);
+        if command::is_leader(self.lane.borrow().core()) && outcome.is_ok() {
+            for core in 1..self.control.core_count() {
+                let (settings, taken) = (Arc::clone(settings), taken.clone());
+                let mail = Mail::Settings { settings, taken };
+                self.control.hand_over(core, mail);
+            }
+        }
+        // Nobody waits any more once the server stops, or when this core was late.
+        _ = taken.send((self.id, outcome));
     }
 
     /// Disconnects who was silent for too long.

@@ -25,7 +25,7 @@ use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement, PoolPlacement
 use super::accept;
 use super::engine::{Engine, EngineParts, Stage};
 use super::ticker::Ticker;
-use super::{crash, log, poller, process};
+use super::{crash, poller, process};
 use crate::lane::{Lane, Options};
 use crate::limits::{GUARD_IDLE_TICKS_MAX, GUARD_RESERVE_FACTORS, STOP_DEADLINE_MS, STOP_POLL_MS};
 use crate::metrics::Sampler;
@@ -162,8 +162,9 @@ async fn once_a_second(engine: Rc<Engine>) {
             let shared = &lane.core().shared;
             shared.set_process_usage(process::usage());
             shared.note_used(lane.shard().region().used_bytes());
-            log::set_level(&lane.core().settings.loglevel);
-            log::settle();
+            let log = &engine.control.log;
+            log.set_level(&lane.core().settings.loglevel);
+            log.settle();
         }
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::accept::Listener;
 use super::inherit::{Inherited, Place};
-use super::log;
+use super::log::Log;
 use super::signal::Signal;
 use super::socket::{self, Sharing};
 use crate::config::{BindAddress, Config, Settings};
@@ -38,6 +38,7 @@ pub(super) fn open(
     config: &Config,
     cpus: &[usize],
     inherited: Vec<Inherited>,
+    log: &Log,
 ) -> Result<Listeners, Error> {
     let mut listeners = Listeners {
         by_core: cpus.iter().map(|_| Vec::new()).collect(),
@@ -50,7 +51,7 @@ pub(super) fn open(
     listeners.take(inherited);
     let settings = &config.settings;
     if !has_tcp {
-        open_addresses(&mut listeners, config, cpus)?;
+        open_addresses(&mut listeners, config, cpus, log)?;
     }
     if let Some(path) = unix_path(settings).filter(|_| !has_unix) {
         let listener = open_unix(path, settings)?;
@@ -85,11 +86,16 @@ impl Listeners {
     }
 }
 
-fn open_addresses(listeners: &mut Listeners, config: &Config, cpus: &[usize]) -> Result<(), Error> {
+fn open_addresses(
+    listeners: &mut Listeners,
+    config: &Config,
+    cpus: &[usize],
+    log: &Log,
+) -> Result<(), Error> {
     let settings = &config.settings;
     let port = u16::try_from(settings.port).expect("checked: a port");
     let before = listeners.addresses.len();
-    open_each(&config.bind_addresses(), port, |address| {
+    open_each(&config.bind_addresses(), port, log, |address| {
         open_address(listeners, address, backlog(settings))
     })?;
     let opened_count = listeners.addresses.len() - before;
@@ -97,11 +103,11 @@ fn open_addresses(listeners: &mut Listeners, config: &Config, cpus: &[usize]) ->
 }
 
 /// The listeners of the metrics port: one for each of its addresses.
-pub(super) fn open_metrics(config: &Config) -> Result<Vec<OwnedFd>, Error> {
+pub(super) fn open_metrics(config: &Config, log: &Log) -> Result<Vec<OwnedFd>, Error> {
     let port = u16::try_from(config.settings.metrics_port).expect("checked: a port");
     let mut listeners = Vec::new();
     if port > 0 {
-        open_each(&config.metrics_bind_addresses(), port, |address| {
+        open_each(&config.metrics_bind_addresses(), port, log, |address| {
             listeners.push(listen_first(address, METRICS_BACKLOG)?);
             Ok(address)
         })?;
@@ -114,6 +120,7 @@ pub(super) fn open_metrics(config: &Config) -> Result<Vec<OwnedFd>, Error> {
 fn open_each(
     binds: &[BindAddress],
     mut port: u16,
+    log: &Log,
     mut open: impl FnMut(SocketAddr) -> io::Result<SocketAddr>,
 ) -> Result<(), Error> {
     for bind in binds {
@@ -122,7 +129,7 @@ fn open_each(
             match open(address) {
                 Ok(bound) => port = bound.port(),
                 Err(error) if bind.is_optional && is_absent(&error) => {
-                    log::warning(format_args!(
+                    log.warning(format_args!(
                         "this host has no address {ip}, not listening there"
                     ));
                 }

@@ -8,18 +8,25 @@
 //! What clients or the network can bring about again and again is of a [`Repeated`] kind: of each at most
 //! [`LOG_BURST_COUNT`] lines are written in [`LOG_WINDOW_S`] seconds, and then how many there were more.
 //!
-//! A process has one stderr, so where lines go and how they look is settled once for the process: in the
-//! binary when it starts, in a program that embeds a server never, unless its `Config` says otherwise.
+//! Whoever has something to say hands it to a thread (`writer`) and goes on.
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
-use std::io::Write as _;
-use std::sync::{LazyLock, Mutex, OnceLock, PoisonError};
+use std::fs::OpenOptions;
+use std::sync::{Arc, Mutex, PoisonError};
+
+mod timestamp;
+mod writer;
+
+pub(super) use writer::wait_until_written;
+
+use timestamp::{Timestamp, US_PER_S};
+use writer::Writer;
 
 use super::clock::Clock;
 use super::json;
 use crate::atomic::{AtomicU32, Ordering};
 use crate::command::Settings;
+use crate::config::Config;
 use crate::error::Error;
 use crate::limits::{LOG_BURST_COUNT, LOG_WINDOW_S};
 
@@ -80,113 +87,155 @@ impl Repeated {
     }
 }
 
-/// Where lines go, once it is settled.
-static OUTPUT: OnceLock<Output> = OnceLock::new();
-/// The least level that is written, by its number.
-static LEVEL: LazyLock<AtomicU32> = LazyLock::new(|| AtomicU32::new(Level::Notice as u32));
-/// What was written of each kind lately.
-static BUDGETS: LazyLock<[Mutex<Budget>; Repeated::ALL.len()]> = LazyLock::new(Default::default);
-
-struct Output {
-    is_json: bool,
-    /// Else stderr.
-    file: Option<File>,
+/// The log of one server.
+#[derive(Debug)]
+pub(super) struct Log {
+    /// None: nothing is written.
+    writer: Option<Writer>,
+    look: Look,
+    /// The least level that is written, by its number.
+    level: AtomicU32,
+    /// What was written of each kind lately.
+    budgets: [Mutex<Budget>; Repeated::ALL.len()],
 }
 
-/// Switches the log on.
-pub(super) fn switch_on(settings: &Settings) -> Result<(), Error> {
-    let file = match settings.logfile.as_str() {
-        "" => None,
-        path => {
-            let opened = OpenOptions::new().append(true).create(true).open(path);
-            let failed = |error| Error::start(format_args!("cannot open logfile {path}"), &error);
-            Some(opened.map_err(failed)?)
+impl Log {
+    /// Opens the log that a server is configured to have.
+    pub(super) fn open(config: &Config) -> Result<Arc<Self>, Error> {
+        if !config.log {
+            return Ok(Self::none());
         }
-    };
-    // A second server of the process writes where the first one does.
-    OUTPUT.get_or_init(|| Output {
-        is_json: settings.log_format == "json",
-        file,
-    });
-    set_level(&settings.loglevel);
-    Ok(())
-}
-
-/// Sets the least level that is written.
-pub(super) fn set_level(name: &str) {
-    let level = Level::ALL.into_iter().find(|level| level.name() == name);
-    LEVEL.store(level.unwrap_or(Level::Notice) as u32, Ordering::Relaxed);
-}
-
-/// Writes a line that an operator wants to read.
-pub(super) fn line(message: fmt::Arguments<'_>) {
-    write(Level::Notice, message);
-}
-
-/// Writes a line that an operator should do something about.
-pub(super) fn warning(message: fmt::Arguments<'_>) {
-    write(Level::Warning, message);
-}
-
-/// Writes a line of a kind that may come again and again, unless there were too many of it.
-pub(super) fn repeated(kind: Repeated, message: fmt::Arguments<'_>) {
-    if !is_written(kind.level()) {
-        return;
+        let settings = &config.settings;
+        let file = match settings.logfile.as_str() {
+            "" => None,
+            path => {
+                let opened = OpenOptions::new().append(true).create(true).open(path);
+                let failed =
+                    |error| Error::start(format_args!("cannot open logfile {path}"), &error);
+                Some(opened.map_err(failed)?)
+            }
+        };
+        let look = Look::of(settings);
+        let left_out = move |count| {
+            let message = format_args!("{count} lines were left out: nobody took them in time");
+            look.line(Level::Warning, message)
+        };
+        let log = Self::new(Some(Writer::start(file, left_out)?), look);
+        log.set_level(&settings.loglevel);
+        Ok(Arc::new(log))
     }
-    let (is_free, left_out) = budget(kind, |budget| {
-        (budget.take(now_s()), budget.settle(now_s()))
-    });
-    tell_left_out(kind, left_out);
-    if is_free {
-        write(kind.level(), message);
+
+    /// A log in which nothing is written.
+    pub(super) fn none() -> Arc<Self> {
+        Arc::new(Self::new(None, Look { is_json: false }))
+    }
+
+    fn new(writer: Option<Writer>, look: Look) -> Self {
+        Self {
+            writer,
+            look,
+            level: AtomicU32::new(Level::Notice as u32),
+            budgets: Default::default(),
+        }
+    }
+
+    /// Sets the least level that is written.
+    pub(super) fn set_level(&self, name: &str) {
+        let level = Level::ALL.into_iter().find(|level| level.name() == name);
+        let level = level.unwrap_or(Level::Notice);
+        self.level.store(level as u32, Ordering::Relaxed);
+    }
+
+    /// Writes a line that an operator wants to read.
+    pub(super) fn line(&self, message: fmt::Arguments<'_>) {
+        self.write(Level::Notice, message);
+    }
+
+    /// Writes a line that an operator should do something about.
+    pub(super) fn warning(&self, message: fmt::Arguments<'_>) {
+        self.write(Level::Warning, message);
+    }
+
+    /// Writes a line of a kind that may come again and again, unless there were too many of it.
+    pub(super) fn repeated(&self, kind: Repeated, message: fmt::Arguments<'_>) {
+        if !self.is_written(kind.level()) {
+            return;
+        }
+        let (is_free, left_out) = self.budget(kind, |budget| {
+            (budget.take(now_s()), budget.settle(now_s()))
+        });
+        self.tell_left_out(kind, left_out);
+        if is_free {
+            self.write(kind.level(), message);
+        }
+    }
+
+    /// Says how many lines were not written; about once a second.
+    pub(super) fn settle(&self) {
+        for kind in Repeated::ALL {
+            let left_out = self.budget(kind, |budget| budget.settle(now_s()));
+            self.tell_left_out(kind, left_out);
+        }
+    }
+
+    fn tell_left_out(&self, kind: Repeated, count: u64) {
+        if count > 0 {
+            self.write(
+                kind.level(),
+                format_args!("{count} more {} in {LOG_WINDOW_S} s", kind.noun()),
+            );
+        }
+    }
+
+    fn budget<T>(&self, kind: Repeated, run: impl FnOnce(&mut Budget) -> T) -> T {
+        let budget = &self.budgets[kind as usize];
+        // A holder that panics has ended the process.
+        run(&mut budget.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn is_written(&self, level: Level) -> bool {
+        self.writer.is_some() && level as u32 >= self.level.load(Ordering::Relaxed)
+    }
+
+    fn write(&self, level: Level, message: fmt::Arguments<'_>) {
+        if let Some(writer) = self.writer.as_ref().filter(|_| self.is_written(level)) {
+            writer.push(self.look.line(level, message));
+        }
     }
 }
 
-/// Says how many lines were not written; about once a second.
-pub(super) fn settle() {
-    for kind in Repeated::ALL {
-        let left_out = budget(kind, |budget| budget.settle(now_s()));
-        tell_left_out(kind, left_out);
+impl Drop for Log {
+    fn drop(&mut self) {
+        if self.writer.take().is_some() {
+            wait_until_written();
+        }
     }
 }
 
-fn tell_left_out(kind: Repeated, count: u64) {
-    if count > 0 {
-        write(
-            kind.level(),
-            format_args!("{count} more {} in {LOG_WINDOW_S} s", kind.noun()),
-        );
+/// How lines look.
+#[derive(Clone, Copy, Debug)]
+struct Look {
+    is_json: bool,
+}
+
+impl Look {
+    fn of(settings: &Settings) -> Self {
+        Self {
+            is_json: settings.log_format == "json",
+        }
     }
-}
 
-fn budget<T>(kind: Repeated, run: impl FnOnce(&mut Budget) -> T) -> T {
-    let budget = &BUDGETS[kind as usize];
-    // A holder that panics has ended the process.
-    run(&mut budget.lock().unwrap_or_else(PoisonError::into_inner))
-}
-
-fn is_written(level: Level) -> bool {
-    OUTPUT.get().is_some() && level as u32 >= LEVEL.load(Ordering::Relaxed)
-}
-
-fn write(level: Level, message: fmt::Arguments<'_>) {
-    let Some(output) = OUTPUT.get().filter(|_| is_written(level)) else {
-        return;
-    };
-    let clock = Clock::new();
-    let at = Timestamp(clock.unix_us(clock.moment()));
-    let level = level.name();
-    let text = if output.is_json {
-        let message = json::string(message.to_string().as_bytes());
-        format!("{{\"at\":\"{at}\",\"level\":\"{level}\",\"message\":{message}}}\n")
-    } else {
-        format!("{at} {level} {message}\n")
-    };
-    // In one call, so that lines of several threads do not mix. There is nowhere to complain.
-    _ = match &output.file {
-        Some(file) => (&mut &*file).write_all(text.as_bytes()),
-        None => std::io::stderr().write_all(text.as_bytes()),
-    };
+    fn line(self, level: Level, message: fmt::Arguments<'_>) -> String {
+        let clock = Clock::new();
+        let at = Timestamp(clock.unix_us(clock.moment()));
+        let level = level.name();
+        if self.is_json {
+            let message = json::string(message.to_string().as_bytes());
+            format!("{{\"at\":\"{at}\",\"level\":\"{level}\",\"message\":{message}}}\n")
+        } else {
+            format!("{at} {level} {message}\n")
+        }
+    }
 }
 
 fn now_s() -> u64 {
@@ -224,73 +273,9 @@ impl Budget {
     }
 }
 
-/// A time in UTC, to the millisecond, as ISO 8601 has it.
-struct Timestamp(u64);
-
-impl fmt::Display for Timestamp {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = self.0 / US_PER_S;
-        let (year, month, day) = date(seconds / SECONDS_PER_DAY);
-        let (hour, minute) = (seconds / SECONDS_PER_HOUR % 24, seconds / 60 % 60);
-        let (second, ms) = (seconds % 60, self.0 / US_PER_MS % 1_000);
-        write!(
-            formatter,
-            "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z"
-        )
-    }
-}
-
-/// Year, month and day, so many days after 1970 began: `civil_from_days` of Howard Hinnant's
-/// "chrono-compatible low-level date algorithms". Years begin in March, so that a leap day is their last.
-fn date(days: u64) -> (u64, u64, u64) {
-    let since_march_0000 = days + DAYS_TO_1970;
-    let era = since_march_0000 / DAYS_PER_ERA;
-    let day_of_era = since_march_0000 % DAYS_PER_ERA;
-    let leap_days = day_of_era / (DAYS_PER_4_YEARS - 1) - day_of_era / DAYS_PER_CENTURY
-        + day_of_era / (DAYS_PER_ERA - 1);
-    let year_of_era = (day_of_era - leap_days) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 {
-        month_from_march + 3
-    } else {
-        month_from_march - 9
-    };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    (year, month, day)
-}
-
-const US_PER_S: u64 = 1_000_000;
-const US_PER_MS: u64 = 1_000;
-const SECONDS_PER_HOUR: u64 = 3_600;
-const SECONDS_PER_DAY: u64 = 86_400;
-/// Days from the first of March of the year 0 to 1970.
-const DAYS_TO_1970: u64 = 719_468;
-/// Days of four years, the leap day included, and of a century without one at its end.
-const DAYS_PER_4_YEARS: u64 = 1_461;
-const DAYS_PER_CENTURY: u64 = 36_524;
-/// Days of 400 years.
-const DAYS_PER_ERA: u64 = 146_097;
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_are_those_of_the_calendar() {
-        for (unix_s, text) in [
-            (0, "1970-01-01T00:00:00.000Z"),
-            (951_782_399, "2000-02-28T23:59:59.000Z"),
-            (951_782_400, "2000-02-29T00:00:00.000Z"),
-            (951_868_800, "2000-03-01T00:00:00.000Z"),
-            (1_795_276_327, "2026-11-21T15:52:07.000Z"),
-            (4_107_542_400, "2100-03-01T00:00:00.000Z"),
-        ] {
-            assert_eq!(Timestamp(unix_s * US_PER_S).to_string(), text);
-        }
-        assert_eq!(Timestamp(1_234_567).to_string(), "1970-01-01T00:00:01.234Z");
-    }
 
     #[test]
     fn of_many_lines_some_are_written_and_the_rest_is_counted() {

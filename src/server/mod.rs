@@ -56,6 +56,7 @@ use control::Control;
 use engine::EngineParts;
 use executor::{Seat, Timing};
 use inherit::Inherited;
+use log::Log;
 use metrics::{Metrics, Sources};
 use monitor::Monitor;
 use notify::Notifier;
@@ -128,21 +129,28 @@ impl Server {
     /// What the configuration asks for makes no sense, or the host refuses it. Nothing is left
     /// running then.
     pub fn start(config: Config) -> Result<Self, Error> {
-        Self::start_then(config, Vec::new(), |_, _| Ok(()))
+        let log = Log::open(&config)?;
+        Self::start_then(config, log, Vec::new(), |_, _| Ok(()))
     }
 
     /// The same for a process of its own: from the moment it listens it obeys signals, and tells the
-    /// service manager, if there is one, how it is. `reread` gives the configuration anew.
+    /// service manager, if there is one, how it is. `warnings` are what reading `config` gave, and `reread`
+    /// gives the configuration anew.
     pub(crate) fn start_as(
         config: Config,
+        warnings: &[String],
         process: Process,
         reread: Reread,
     ) -> Result<Self, Error> {
         let Process { signals, sockets } = process;
         let started = config.settings.clone();
+        let log = Log::open(&config)?;
+        for warning in warnings {
+            log.warning(format_args!("{warning}"));
+        }
         let mut monitor = None;
-        let mut server = Self::start_then(config, sockets, |server, plan| {
-            let notifier = Notifier::from_environment().map(Arc::new);
+        let mut server = Self::start_then(config, log, sockets, |server, plan| {
+            let notifier = Notifier::from_environment(server.log()).map(Arc::new);
             let reload = Reload {
                 reread,
                 started,
@@ -167,26 +175,24 @@ impl Server {
 
     fn start_then(
         config: Config,
+        log: Arc<Log>,
         sockets: Vec<Inherited>,
         when_listening: impl FnOnce(&Self, &build::Plan) -> Result<(), Error>,
     ) -> Result<Self, Error> {
-        if config.log {
-            log::switch_on(&config.settings)?;
-        }
         config.check()?;
         let settings = &config.settings;
-        let plan = build::plan(settings)?;
+        let plan = build::plan(settings, &log)?;
         let ring_depth = probe::io_uring(plan.core_count(), plan.ring_depth_max)?;
-        let listeners = listen::open(&config, &plan.cpus, sockets)?;
+        let listeners = listen::open(&config, &plan.cpus, sockets, &log)?;
         let addresses = listeners.addresses;
-        let metrics_listeners = listen::open_metrics(&config)?;
+        let metrics_listeners = listen::open_metrics(&config, &log)?;
         let build::Built {
             lanes,
             region,
             data,
         } = build::cores(&config, &plan, &addresses)?;
         let shared = Arc::clone(&lanes[0].core.shared);
-        let (control, doorbells) = build::control(plan.core_count())?;
+        let (control, doorbells) = build::control(plan.core_count(), log)?;
         let timing = Timing {
             ring_depth,
             preempt_timer: Duration::from_micros(settings.preempt_timer_us),
@@ -298,14 +304,19 @@ impl Server {
             }
         };
         let run = move || {
-            log::line(format_args!("{}: stopping", wait_for_end()));
+            let exit = |code| {
+                log::wait_until_written();
+                std::process::exit(code)
+            };
+            let log = &stopper.control.log;
+            log.line(format_args!("{}: stopping", wait_for_end()));
             if shared.loading.is_under_way() {
                 // Nothing was served, and the file can be left at any moment.
-                std::process::exit(0);
+                exit(0);
             }
             stopper.stop();
-            log::line(format_args!("{}: again, stopping at once", wait_for_end()));
-            std::process::exit(1);
+            log.line(format_args!("{}: again, stopping at once", wait_for_end()));
+            exit(1);
         };
         std::thread::Builder::new()
             .name("signals".to_owned())
@@ -341,11 +352,17 @@ impl Server {
             // Gone already is as good.
             _ = std::fs::remove_file(path);
         }
+        log::wait_until_written();
         result
     }
 
+    fn log(&self) -> &Log {
+        &self.control.log
+    }
+
     fn log_start(&self, plan: &build::Plan) {
-        log::line(format_args!(
+        let log = self.log();
+        log.line(format_args!(
             "version {}, {} shards on CPUs {}, maxmemory {} MiB ({})",
             env!("CARGO_PKG_VERSION"),
             plan.core_count(),
@@ -359,13 +376,13 @@ impl Server {
                 .iter()
                 .map(|path| path.display().to_string()),
         );
-        log::line(format_args!("ready on {}", places.join(" ")));
+        log.line(format_args!("ready on {}", places.join(" ")));
         if let Some(metrics) = self
             .metrics
             .as_ref()
             .filter(|it| !it.addresses().is_empty())
         {
-            log::line(format_args!("metrics on {}", metrics.addresses()));
+            log.line(format_args!("metrics on {}", metrics.addresses()));
         }
     }
 }

@@ -18,23 +18,13 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-use super::control::{Control, Mail};
-use super::log;
+use super::control::{Answer, Control};
 use super::notify::Notifier;
 use crate::atomic::{AtomicBool, Ordering};
-use crate::command::Shared;
+use crate::command::{Figures, Shared};
 use crate::error::Error;
 use crate::limits::{BEAT_MS_MAX, BEATS_PER_WATCHDOG, EXTEND_TIMEOUT_US, MIB, SILENT_BEATS_MAX};
 use crate::sys;
-
-/// What a core says when it is asked how it is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Pulse {
-    pub(super) core: u16,
-    pub(super) key_count: u64,
-    /// Commands that it ran in the last second.
-    pub(super) commands_per_second: u64,
-}
 
 /// The thread; dropping this ends it.
 #[derive(Debug)]
@@ -53,15 +43,15 @@ impl Monitor {
         core_cpus: Vec<usize>,
     ) -> Result<Self, Error> {
         let is_ending = Arc::new(AtomicBool::new(false));
-        let (sender, pulses) = channel();
+        let (answer, answers) = channel();
         let work = Work {
             notifier: Arc::clone(&notifier),
-            answers: vec![None; usize::from(control.core_count())],
+            answers: (0..control.core_count()).map(|_| None).collect(),
             control: Arc::clone(&control),
             shared,
             is_ending: Arc::clone(&is_ending),
-            sender,
-            pulses,
+            answer,
+            incoming: answers,
             is_asked: false,
             silent_beats: 0,
             loaded_bytes: 0,
@@ -85,7 +75,8 @@ impl Monitor {
 
     /// Says that the server serves.
     pub(super) fn announce_ready(&self) {
-        self.notifier.tell("READY=1\nSTATUS=ready");
+        // The status line comes with the next beat.
+        self.notifier.tell_ready();
     }
 }
 
@@ -107,10 +98,10 @@ struct Work {
     shared: Arc<Shared>,
     is_ending: Arc<AtomicBool>,
     /// Goes with each question.
-    sender: Sender<Pulse>,
-    pulses: Receiver<Pulse>,
+    answer: Sender<Answer>,
+    incoming: Receiver<Answer>,
     /// What each core answered to the last question, if it has.
-    answers: Vec<Option<Pulse>>,
+    answers: Vec<Option<Answer>>,
     is_asked: bool,
     /// Beats since the question that not every core has answered.
     silent_beats: u32,
@@ -137,15 +128,16 @@ impl Work {
 
     /// Hears what came in since the last beat, passes it on, and asks again.
     fn beat(&mut self) {
-        for pulse in self.pulses.try_iter() {
-            self.answers[usize::from(pulse.core)] = Some(pulse);
+        for answer in self.incoming.try_iter() {
+            let core = usize::from(answer.core);
+            self.answers[core] = Some(answer);
         }
         let is_loading = self.shared.loading.is_under_way();
         if is_loading {
             self.tell_loading();
         }
         if self.is_asked {
-            if self.answers.contains(&None) {
+            if self.answers.iter().any(Option::is_none) {
                 return self.note_silence();
             }
             if self.notifier.watchdog().is_some() {
@@ -159,13 +151,10 @@ impl Work {
     }
 
     fn ask(&mut self) {
-        self.answers.fill(None);
+        self.answers.fill_with(|| None);
         self.is_asked = true;
         self.silent_beats = 0;
-        for core in 0..self.control.core_count() {
-            let question = Mail::Question(self.sender.clone());
-            self.control.hand_over(core, question);
-        }
+        self.control.ask(false, self.answer.clone());
     }
 
     /// Says once which cores do not answer: the manager may be about to end the process.
@@ -174,7 +163,7 @@ impl Work {
         if self.silent_beats == SILENT_BEATS_MAX {
             let silent = (0..).zip(&self.answers).filter(|(_, it)| it.is_none());
             let silent: Vec<String> = silent.map(|(core, _): (u16, _)| core.to_string()).collect();
-            log::warning(format_args!(
+            self.control.log.warning(format_args!(
                 "no progress for {SILENT_BEATS_MAX} beats on core {}",
                 silent.join(", ")
             ));
@@ -199,9 +188,10 @@ impl Work {
     }
 
     fn tell_work(&mut self) {
-        let sum = |number: fn(&Pulse) -> u64| self.answers.iter().flatten().map(number).sum();
-        let key_count: u64 = sum(|pulse| pulse.key_count);
-        let rate: u64 = sum(|pulse| pulse.commands_per_second);
+        let mut all = Figures::default();
+        let answers = self.answers.iter().flatten();
+        answers.for_each(|answer| all.merge(&answer.report.figures));
+        let (key_count, rate) = (all.shard.key_count, all.stats.commands_per_second);
         self.tell_status(format!("{key_count} keys, {rate} ops/s"));
     }
 

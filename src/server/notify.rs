@@ -12,7 +12,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
-use super::log;
+use super::log::Log;
 use crate::sys;
 
 /// How long a message may wait for a manager that does not read.
@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_millis(500);
 
 /// The way to the manager.
 #[derive(Debug)]
-pub(crate) struct Notifier {
+pub(super) struct Notifier {
     socket: UnixDatagram,
     /// The manager takes action when it has heard nothing for so long.
     watchdog: Option<Duration>,
@@ -28,7 +28,7 @@ pub(crate) struct Notifier {
 
 impl Notifier {
     /// The manager that has started this process, if it wants to hear of it.
-    pub(crate) fn from_environment() -> Option<Self> {
+    pub(super) fn from_environment(log: &Log) -> Option<Self> {
         let place = place()?;
         let variable = |name| std::env::var(name).ok();
         let watchdog = watchdog(
@@ -39,7 +39,7 @@ impl Notifier {
         match connect(&place) {
             Ok(socket) => Some(Self { socket, watchdog }),
             Err(error) => {
-                log::warning(format_args!(
+                log.warning(format_args!(
                     "cannot reach the service manager at {}: {error}",
                     place.display()
                 ));

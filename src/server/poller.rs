@@ -37,12 +37,11 @@ use futures_io::AsyncRead;
 
 use super::clock::{self, Moment};
 use super::connection::ConnectionTask;
-use super::control::{Answer, Mail};
+use super::control::Mail;
 use super::engine::{Engine, Stage};
 use super::readiness::{Events, Look};
 use super::socket;
 use crate::limits::{ROUND_PATIENCE_MS, SILENCE_MS};
-use crate::sys;
 
 /// Looks and sleeps until the core ends.
 pub(super) async fn run(engine: Rc<Engine>) {
@@ -158,19 +157,10 @@ fn read_mail(engine: &Rc<Engine>) {
                 _ = installed.send(engine.id);
             }
             // Nobody waits for answers any more once the server stops.
-            Mail::Question(answers) => _ = answers.send(engine.pulse()),
-            Mail::Settings { settings, taken } => {
-                _ = taken.send(engine.lane.borrow_mut().reload(&settings));
+            Mail::Question { is_watched, answer } => {
+                _ = answer.send(engine.answer(is_watched));
             }
-            Mail::Inquiry { is_watched, answer } => {
-                let now = engine.now();
-                let report = engine.lane.borrow_mut().report(is_watched, now);
-                _ = answer.send(Answer {
-                    core: engine.id,
-                    report,
-                    cpu_ns: sys::thread_cpu_ns(),
-                });
-            }
+            Mail::Settings { settings, taken } => engine.reload(&settings, &taken),
         }
     }
     if engine.control.is_stopping() {

@@ -2,9 +2,13 @@
 //! runs is changed.
 //!
 //! ```text
-//!   read all of it ──► good? ──► every core takes what CONFIG SET could change ──► the log names it
+//!   read all of it ──► good? ──► the first core takes what CONFIG SET could change,
+//!                        │       then the others what it has ──► the log names it
 //!                        └─ no: nothing changes, and the log says why
 //! ```
+//!
+//! It is the first core that hands the order on, so whichever of this and of CONFIG SET comes first there
+//! comes first on all, and a core that is late misses nothing.
 //!
 //! What counts afterwards is what a restart would give, except for what only a restart can change: that
 //! is named, a line each, as long as it differs from what the server was started with. So what CONFIG
@@ -14,15 +18,15 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
 
+use super::clock::Deadline;
 use super::control::{Control, Mail, Taken};
-use super::log;
 use super::notify::Notifier;
 use crate::command::{Settings, Shared};
 use crate::config::{Config, SETTINGS};
 use crate::error::Error;
 
-/// How long a core may take to answer; one that does not is stuck, or the server has stopped.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the cores may take to answer; one that does not is stuck, or the server has stopped.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Reads the options and the file again: the configuration, and the warnings it gave.
 pub(crate) type Reread = Box<dyn Fn() -> Result<(Config, Vec<String>), Error> + Send>;
@@ -41,7 +45,8 @@ impl Reload {
     /// Reads the settings again and tells the log what has become of them.
     pub(super) fn run(&self) {
         if self.shared.loading.is_under_way() {
-            log::line(format_args!("SIGHUP: not now, data is being loaded"));
+            let log = &self.control.log;
+            log.line(format_args!("SIGHUP: not now, data is being loaded"));
             return;
         }
         if self.control.is_stopping() {
@@ -51,19 +56,26 @@ impl Reload {
         if let Some(notifier) = &self.notifier {
             notifier.tell_reloading();
         }
+        let log = &self.control.log;
         match self.apply() {
-            Ok(changed) if changed.is_empty() => {
-                log::line(format_args!(
-                    "SIGHUP: settings read again, nothing has changed"
-                ));
-            }
-            Ok(changed) => log::line(format_args!(
-                "SIGHUP: settings read again, changed: {}",
-                changed.join(", ")
+            Ok(Outcome::NotYet) => log.warning(format_args!(
+                "SIGHUP: settings read again, core 0 does not answer: all cores change them once it goes on"
             )),
-            Err(error) => {
-                log::warning(format_args!("SIGHUP: nothing was changed: {error}"));
+            Ok(Outcome::Changed { names, late }) => {
+                match names.as_slice() {
+                    [] => log.line(format_args!("SIGHUP: settings read again, nothing has changed")),
+                    names => log.line(format_args!(
+                        "SIGHUP: settings read again, changed: {}",
+                        names.join(", ")
+                    )),
+                }
+                for core in late {
+                    log.warning(format_args!(
+                        "SIGHUP: core {core} does not answer, it changes them once it goes on"
+                    ));
+                }
             }
+            Err(error) => log.warning(format_args!("SIGHUP: nothing was changed: {error}")),
         }
         // Also when nothing was changed: the manager waits for the end of it.
         if let Some(notifier) = &self.notifier {
@@ -71,41 +83,51 @@ impl Reload {
         }
     }
 
-    /// The names of the settings that have changed.
-    fn apply(&self) -> Result<Vec<&'static str>, Error> {
+    fn apply(&self) -> Result<Outcome, Error> {
         let (config, warnings) = (self.reread)()?;
         config.check()?;
-        let changed = self.give_to_cores(&config.settings)?;
+        let outcome = self.give_to_cores(&config.settings)?;
         for warning in warnings {
-            log::warning(format_args!("{warning}"));
+            self.control.log.warning(format_args!("{warning}"));
         }
         for name in differences(&self.started, &config.settings) {
-            log::warning(format_args!(
+            self.control.log.warning(format_args!(
                 "{name} cannot change while the server runs; it will at the next start"
             ));
         }
-        Ok(changed)
+        Ok(outcome)
     }
 
-    fn give_to_cores(&self, settings: &Settings) -> Result<Vec<&'static str>, Error> {
+    fn give_to_cores(&self, settings: &Settings) -> Result<Outcome, Error> {
+        let (taken, answers) = mpsc::channel::<Taken>();
         let settings = Arc::new(settings.clone());
-        let (sender, outcomes) = mpsc::channel::<Taken>();
-        for core in 0..self.control.core_count() {
-            let mail = Mail::Settings {
-                settings: Arc::clone(&settings),
-                taken: sender.clone(),
-            };
-            self.control.hand_over(core, mail);
+        self.control
+            .hand_over(0, Mail::Settings { settings, taken });
+        let deadline = Deadline::after(PATIENCE);
+        let answer = || answers.recv_timeout(deadline.left());
+        let Ok((_, outcome)) = answer() else {
+            return Ok(Outcome::NotYet);
+        };
+        let names = outcome.map_err(Error::Start)?;
+        let mut late: Vec<u16> = (1..self.control.core_count()).collect();
+        while let Some((core, _)) = (!late.is_empty()).then(answer).and_then(Result::ok) {
+            late.retain(|it| *it != core);
         }
-        // All answer alike.
-        let mut changed = Vec::new();
-        for _ in 0..self.control.core_count() {
-            let outcome = outcomes.recv_timeout(PATIENCE);
-            let outcome = outcome.map_err(|_| Error::Start("a core does not answer".to_owned()))?;
-            changed = outcome.map_err(Error::Start)?;
-        }
-        Ok(changed)
+        Ok(Outcome::Changed { names, late })
     }
+}
+
+/// What has become of settings that are good.
+enum Outcome {
+    /// The first core, and so no other, has not taken them.
+    NotYet,
+    /// It has.
+    Changed {
+        /// The settings that were otherwise.
+        names: Vec<&'static str>,
+        /// The cores that have not.
+        late: Vec<u16>,
+    },
 }
 
 /// The settings that only a start can change and that are otherwise than at the last one.
@@ -120,6 +142,7 @@ fn differences(started: &Settings, wanted: &Settings) -> Vec<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::log::Log;
 
     #[test]
     fn a_server_that_stops_reads_nothing_again() {
@@ -127,7 +150,7 @@ mod tests {
         let reload = Reload {
             reread: Box::new(|| unreachable!("it stops")),
             started: Settings::default(),
-            control: Arc::new(Control::new(vec![ringer])),
+            control: Arc::new(Control::new(vec![ringer], Log::none())),
             shared: Arc::new(Shared::new(1)),
             notifier: None,
         };

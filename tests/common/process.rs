@@ -176,7 +176,8 @@ impl Server {
         while now() < until && process.listen(until.saturating_duration_since(now())) {}
     }
 
-    fn try_start(program: &Path, port: u16, arguments: &[&str]) -> Result<Self, String> {
+    /// Starts `program` on a given port, or says what it said instead.
+    pub(crate) fn try_start(program: &Path, port: u16, arguments: &[&str]) -> Result<Self, String> {
         let folder = Folder::new();
         let port_text = port.to_string();
         let all = [arguments, &["--port", &port_text]].concat();

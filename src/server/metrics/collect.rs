@@ -10,8 +10,8 @@ use std::time::Duration;
 use crate::command::{Facts, Figures, ProcessUsage, Shared};
 use crate::limits::{METRICS_ANSWER_MS, METRICS_FRESH_MS};
 use crate::region::Region;
-use crate::server::clock::{Clock, Moment};
-use crate::server::control::{Answer, Control, Mail};
+use crate::server::clock::{Clock, Deadline, Moment};
+use crate::server::control::{Answer, Control};
 use crate::server::process;
 
 /// Where the numbers come from.
@@ -92,21 +92,10 @@ impl Sources {
             return cores;
         }
         let (answer, answers) = mpsc::channel();
-        for core in 0..core_count {
-            let mail = Mail::Inquiry {
-                is_watched,
-                answer: answer.clone(),
-            };
-            self.control.hand_over(core, mail);
-        }
-        drop(answer);
-        let clock = Clock::new();
-        let began = clock.moment();
+        self.control.ask(is_watched, answer);
+        let deadline = Deadline::after(Duration::from_millis(METRICS_ANSWER_MS));
         for _ in 0..core_count {
-            let spent_us = clock.moment().us_since(began);
-            let left = Duration::from_millis(METRICS_ANSWER_MS)
-                .saturating_sub(Duration::from_micros(spent_us));
-            match answers.recv_timeout(left) {
+            match answers.recv_timeout(deadline.left()) {
                 Ok(answer) => {
                     let place = usize::from(answer.core);
                     cores[place] = Some(answer);
@@ -159,6 +148,7 @@ const US_PER_MS: u64 = 1_000;
 mod tests {
     use super::*;
     use crate::region::RegionOptions;
+    use crate::server::log::Log;
 
     #[test]
     fn who_asks_again_at_once_is_given_the_same() {
@@ -176,7 +166,7 @@ mod tests {
             shard_count: 1,
         };
         let sources = Sources {
-            control: Arc::new(Control::new(vec![ringer])),
+            control: Arc::new(Control::new(vec![ringer], Log::none())),
             shared: Arc::new(Shared::new(1)),
             facts: Arc::new(Facts {
                 core_count: 1,

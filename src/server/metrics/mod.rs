@@ -33,7 +33,7 @@ use collect::Fresh;
 pub(super) use collect::Sources;
 use http::{Request, Response};
 
-use super::log::{self, Repeated};
+use super::log::Repeated;
 use super::socket;
 use crate::atomic::{AtomicBool, Ordering};
 use crate::error::Error;
@@ -140,7 +140,7 @@ impl Site {
                 Ok((stream, peer)) => self.serve(stream, peer),
                 Err(_) if self.is_stopping() => return,
                 Err(error) => {
-                    log::repeated(
+                    self.sources.control.log.repeated(
                         Repeated::NotAccepted,
                         format_args!("cannot accept on the metrics port: {error}"),
                     );
