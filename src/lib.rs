@@ -29,6 +29,7 @@ pub mod config;
 pub mod epoch;
 pub mod error;
 pub mod hash;
+pub mod json;
 pub mod lane;
 pub mod limits;
 pub mod metrics;

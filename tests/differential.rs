@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Replies must be the same bytes but for a list with reasons (`allowed.rs`). After each script both
-//! must hold the same keys, values and expiries. At the end every command and every option token
+//! must hold the same keys, values and expiries, and iterate over the same keys. At the end every command and every option token
 //! has succeeded at least once. Where no redis-server 7.0 is installed these tests say so and pass,
 //! except in CI. `COREMAP_TEST_SEED` repeats a run; a failure prints the seed of its script.
 

@@ -25,6 +25,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("atomic", &[]),
     ("sys", &["error", "limits"]),
     ("hash", &["limits"]),
+    ("json", &[]),
     ("epoch", &["atomic", "limits"]),
     ("region", &["sys", "atomic", "epoch", "error", "limits"]),
     (
@@ -52,13 +53,13 @@ const LAYERS: &[(&str, &[&str])] = &[
         "server",
         &[
             "config", "lane", "command", "resp", "shard", "region", "metrics", "hash", "atomic",
-            "epoch", "running", "sys", "error", "limits",
+            "epoch", "running", "sys", "json", "error", "limits",
         ],
     ),
     (
         "cli",
         &[
-            "server", "config", "rdb", "shard", "region", "hash", "sys", "error", "limits",
+            "server", "config", "rdb", "shard", "region", "hash", "sys", "json", "error", "limits",
         ],
     ),
 ];

@@ -19,7 +19,6 @@ mod client;
 mod doctor;
 mod generate;
 mod import;
-mod json;
 mod progress;
 mod reply;
 mod serve;

@@ -182,6 +182,35 @@ const COPY_OPTIONS: &[&str] = &[
     "what",
 ];
 
+/// Around what a long double holds and what its parser takes.
+const BORDERLINE_FLOATS: &[&str] = &[
+    "1e4932",
+    "-1e4932",
+    "1e4933",
+    "1e-4940",
+    "1e-5000",
+    "1.18973149535723176502e+4932",
+    "4.9e-324",
+    "9007199254740993",
+    "18446744073709551617",
+    "0x1p-3",
+    "0X.8P+2",
+    "0x",
+    "inf",
+    "-infinity",
+    "nan",
+    "nan(1)",
+    "1e",
+    "e5",
+    ".",
+    ".5",
+    "-5.",
+    "+.5e-3",
+    "-0",
+    "0.00000000000000001",
+    "0.000000000000000005",
+];
+
 fn pick(random: &mut Random, choices: &[&'static str]) -> &'static str {
     let count = u64::try_from(choices.len()).expect("few");
     choices[usize::try_from(random.below(count)).expect("few")]
@@ -194,8 +223,11 @@ fn random_text(random: &mut Random, alphabet: &[u8], len_max: u64) -> Vec<u8> {
     (0..len).map(byte).collect()
 }
 
-/// A decimal with a sign, a point and an exponent, or without.
+/// A decimal with a sign, a point and an exponent, or without; or one on the border.
 fn random_float(random: &mut Random) -> Vec<u8> {
+    if random.below(4) == 0 {
+        return pick(random, BORDERLINE_FLOATS).as_bytes().to_vec();
+    }
     let mut text = Vec::new();
     text.extend_from_slice(pick(random, &["", "", "-", "+"]).as_bytes());
     text.extend(random_text(random, b"0123456789", 22));
@@ -228,7 +260,7 @@ fn random_command(random: &mut Random) -> Vec<Vec<u8>> {
                 continue;
             }
             "PATTERN" => {
-                words.push(random_text(random, b"ab*?[]^-\\", 7));
+                words.push(random_text(random, b"abc{}*?[]^-\\", 9));
                 continue;
             }
             word => &[word],

@@ -9,8 +9,8 @@ use super::dump::serialized_len_bytes;
 use super::key::object::encoding_of;
 use super::refusal::Refusal;
 use super::{
-    Context, Flags, Merge, Part, Resume, Row, Run, Scope, SessionContext, Status, Wait, number,
-    reply_help,
+    Context, Flags, Keys, Merge, Part, Resume, Row, Run, Scope, SessionContext, Status, Wait,
+    number, reply_help,
 };
 
 pub(super) const ROWS: &[Row] = &[Row {
@@ -27,10 +27,11 @@ const SUBCOMMANDS: &[Row] = &[
         run: Run::Session(help),
         ..OPERATOR
     },
-    // Every shard is asked, because only the core of the connection knows whether it may ask.
+    // Merged, because only the core of the connection knows whether it may ask.
     Row {
         name: "debug|object",
         arity: 3,
+        keys: Keys::SECOND,
         scope: Scope::AllShards,
         merge: Merge::With(merge_object),
         run: Run::Shard(object),
@@ -76,15 +77,16 @@ fn is_allowed(context: &SessionContext<'_>, reply: &mut Reply<'_>) -> bool {
     is_allowed
 }
 
-/// A line about the key, if it is of this shard.
+/// A line about the key.
 fn object(context: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Status {
     let key = context.shard.key(args.get(2));
-    if let Some(value) = context.shard.find(key, context.now.ms()) {
-        reply.simple(&format!(
+    match context.shard.find(key, context.now.ms()) {
+        Some(value) => reply.simple(&format!(
             "Value at:0x0 refcount:1 encoding:{} serializedlength:{}",
             encoding_of(&value),
             serialized_len_bytes(value.bytes),
-        ));
+        )),
+        None => Refusal::NO_SUCH_KEY.write(reply),
     }
     Status::Done
 }
@@ -98,10 +100,7 @@ fn merge_object(
     if !is_allowed(context, reply) {
         return;
     }
-    match parts.iter().find(|part| !part.reply.is_empty()) {
-        Some(part) => reply.raw(part.reply),
-        None => Refusal::NO_SUCH_KEY.write(reply),
-    }
+    reply.raw(parts[0].reply);
 }
 
 fn sleep(

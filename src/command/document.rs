@@ -14,7 +14,7 @@ use std::fmt::Write as _;
 
 use super::docs::{self, Argument};
 use super::unsupported::FAMILIES;
-use super::{Row, Scope, rows};
+use super::{Keys, Row, Scope, rows};
 
 /// Groups of Redis and their headings, in the order of the document.
 const GROUPS: &[(&str, &str)] = &[
@@ -128,6 +128,7 @@ fn place(row: &Row) -> &'static str {
         Scope::Session => "the connection",
         Scope::Owner => "the key's shard",
         Scope::PerKey | Scope::Watch => "each key's shard",
+        Scope::AllShards if row.keys != Keys::NONE => "the key's shard",
         Scope::AllShards => "all shards",
         Scope::Cursor => "the shard its cursor is in",
         Scope::Plan => "the keys' shards",

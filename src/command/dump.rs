@@ -21,7 +21,7 @@ use crate::resp::{Args, Reply};
 use crate::shard::{Attributes, Key, Value};
 
 use super::direct::{Direct, Lookup};
-use super::held::{hold, let_go};
+use super::held::{hold, let_go, run_of};
 use super::key::DEADLINE_MS_MAX;
 use super::number::parse_i64;
 use super::refusal::{Refusal, answer};
@@ -65,7 +65,7 @@ fn dump(context: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Sta
 
 /// Sums up the next slice of a value that is pinned; after the last one it is sent.
 fn dump_large(context: &mut Context<'_>, reply: &mut Reply<'_>) -> Status {
-    let run = u32::try_from(context.resume.cursor - 1).expect("a run was kept");
+    let run = run_of(context.resume);
     let value = context.shard.pinned_bytes(run).expect("the reply pins it");
     let len_bytes = value.len();
     let [summed, sum] = &mut context.resume.more;
@@ -276,7 +276,7 @@ fn store(
         hold(draft, context.core.id, reply);
         context.resume.cursor = u64::from(draft.run) + 1;
     }
-    let run = u32::try_from(context.resume.cursor - 1).expect("a run was kept");
+    let run = run_of(context.resume);
     let draft = context.shard.draft_mut(run);
     let is_filled = fill(draft, content, &mut context.resume.more)?;
     let written_bytes = usize::try_from(context.resume.more[1]).expect("a length was kept");

@@ -127,8 +127,14 @@ impl Harness {
                     .reply
             }
             Scope::AllShards => {
-                let shards = 0..u16::try_from(self.shards.len()).expect("few shards");
-                let parts = shards
+                let all = 0..u16::try_from(self.shards.len()).expect("few shards");
+                let keys = row.keys.positions(args.len());
+                let mut owners: Vec<u16> = keys.map(|key| self.owner(args.get(key))).collect();
+                if owners.is_empty() {
+                    owners = all.collect();
+                }
+                let parts = owners
+                    .into_iter()
                     .map(|shard| self.run_on(shard, row, args))
                     .collect::<Vec<_>>();
                 self.merge(row, args, &parts)

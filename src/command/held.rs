@@ -14,10 +14,10 @@
 use crate::resp::{Args, Extern, Reply};
 use crate::shard::{Pinned, Shard, Value};
 
-use super::Context;
 use super::direct::{Direct, Lookup};
 use super::refusal::Refusal;
 use super::string::routed_key;
+use super::{Context, Resume};
 
 /// One slice of a walk over the value of the routed key, if that has one. The two words are zero at
 /// first and for the walk to remember where it is. Nothing: the walk is not over.
@@ -47,7 +47,7 @@ pub(super) fn walk<T>(
         hold(context.shard.pin(run), context.core.id, reply);
         context.resume.cursor = u64::from(run) + 1;
     }
-    let run = u32::try_from(context.resume.cursor - 1).expect("a run was kept");
+    let run = run_of(context.resume);
     let value = context.shard.pinned_bytes(run).expect("the reply pins it");
     let walked = slice(args, Some(value), &mut context.resume.more);
     if let Ok(None) = walked {
@@ -75,6 +75,11 @@ fn walk_whole<T>(args: Args<'_>, found: Option<Value<'_>>, slice: Slice<T>) -> R
             return Ok(done);
         }
     }
+}
+
+/// The run that a command of several calls has begun to read.
+pub(super) fn run_of(resume: &Resume) -> u32 {
+    u32::try_from(resume.cursor - 1).expect("a run was kept")
 }
 
 /// Hangs a run of this core's shard that was pinned on an unfinished reply.

@@ -349,7 +349,7 @@ pub enum Scope {
     Owner,
     /// On the shard of its keys if they share one; else one part per key (see [`Row::part`]).
     PerKey,
-    /// On every shard, once all earlier commands of the connection are done.
+    /// On every shard, or if it has keys on theirs, once all earlier commands of the connection are done.
     AllShards,
     /// On the shard that its cursor names.
     Cursor,

@@ -162,3 +162,12 @@ pub(super) fn answer(outcome: Result<(), Refusal>, reply: &mut Reply<'_>) -> Sta
     }
     Status::Done
 }
+
+/// The same for a command that may take several calls.
+#[inline]
+pub(super) fn answer_slice(outcome: Result<Status, Refusal>, reply: &mut Reply<'_>) -> Status {
+    outcome.unwrap_or_else(|refusal| {
+        refusal.write(reply);
+        Status::Done
+    })
+}

@@ -6,7 +6,7 @@
 //! it replied a value takes the reply and the pin back.
 //!
 //! Not here: counters (`counter`), parts of values (`range`), the options of SET and GETEX
-//! (`options`), digests (`compare`).
+//! (`options`), comparisons and digests (`compare`).
 
 mod compare;
 mod counter;
@@ -21,8 +21,9 @@ use crate::shard::{Attributes, Change, Key, OutOfMemory, Value};
 
 use super::ahead::KeysAhead;
 use super::direct::{Lookup, reading};
-use super::refusal::{Refusal, answer};
+use super::refusal::{Refusal, answer, answer_slice};
 use super::{Context, Flags, Keys, Merge, Row, Run, Scope, Status};
+use compare::judge;
 use options::{Expiry, Options};
 
 pub(super) use range::value_len_bytes_max;
@@ -209,7 +210,8 @@ fn get(lookup: &mut impl Lookup, args: Args<'_>, reply: &mut Reply<'_>) -> Statu
 
 fn set(context: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Status {
     if args.len() > 3 {
-        return answer(set_with_options(context, args, reply), reply);
+        let done = set_with_options(context, args, reply);
+        return answer_slice(done, reply);
     }
     let key = routed_key(context, args);
     let stored = context
@@ -226,36 +228,37 @@ fn set_with_options(
     context: &mut Context<'_>,
     args: Args<'_>,
     reply: &mut Reply<'_>,
-) -> Result<(), Refusal> {
+) -> Result<Status, Refusal> {
     let options = Options::parse_set(args)?;
     let now_ms = context.now.ms();
-    let deadline_ms = options.expiry.deadline_ms(args, now_ms)?;
+    let deadline = options.expiry.deadline_ms(args, now_ms);
+    if context.resume.cursor == 0 {
+        // Later calls must first let go of what they hold.
+        deadline.clone()?;
+    }
+    let Some(is_met) = judge(context, args, options.condition, reply)? else {
+        return Ok(Status::Again);
+    };
+    let deadline_ms = deadline?;
     let key = routed_key(context, args);
     let replied = if options.is_get {
         reply_value(context, key, reply)
     } else {
         Replied::nothing(reply)
     };
-    let found = context.shard.find(key, now_ms);
-    let is_met = options
-        .condition
-        .is_met(args, found.map(|value| value.bytes));
+    if !is_met {
+        if !options.is_get {
+            reply.null();
+        }
+        return Ok(Status::Done);
+    }
     let expires_at_ms = match options.expiry {
-        Expiry::Keep => found.and_then(|value| value.expires_at_ms),
+        Expiry::Keep => {
+            let found = context.shard.find(key, now_ms);
+            found.and_then(|value| value.expires_at_ms)
+        }
         _ => deadline_ms,
     };
-    match is_met {
-        Err(refusal) => {
-            replied.undo(context, reply);
-            return Err(refusal);
-        }
-        Ok(false) if options.is_get => return Ok(()),
-        Ok(false) => {
-            reply.null();
-            return Ok(());
-        }
-        Ok(true) => {}
-    }
     if expires_at_ms.is_some_and(|deadline_ms| deadline_ms <= now_ms) {
         if let Err(error) = context.shard.remove(key, now_ms) {
             replied.undo(context, reply);
@@ -271,7 +274,7 @@ fn set_with_options(
     if !options.is_get {
         reply.ok();
     }
-    Ok(())
+    Ok(Status::Done)
 }
 
 /// Stores what replaces the value that was just replied, or null; without memory for it that reply

@@ -54,7 +54,7 @@ pub struct Spent {
     pub ns: u64,
     /// The command from an earlier turn that it went on with.
     pub resumed: Option<&'static Row>,
-    /// The last command that was begun, in it or in the turns of an EXEC before, if that is not done.
+    /// The last command that was begun in it, if that is not done.
     pub unfinished: Option<&'static Row>,
     /// Whether latencies are kept.
     pub keeps_latencies: bool,
@@ -97,13 +97,13 @@ impl Tally {
         let is = |row: Option<&Row>, number| row.is_some_and(|row| row.number == number);
         for number in self.touched.drain(..) {
             let weight = u64::from(std::mem::take(&mut self.weights[usize::from(number)]));
-            let calls = weight.saturating_sub(u64::from(is(spent.resumed, number)));
+            let calls = weight - u64::from(is(spent.resumed, number));
             let cost = &mut self.rows[usize::from(number)];
             cost.calls += calls;
             cost.ns += share_ns * weight;
             if spent.keeps_latencies {
                 let unfinished = u64::from(is(spent.unfinished, number));
-                cost.sample(share_ns, calls.saturating_sub(unfinished));
+                cost.sample(share_ns, calls - unfinished);
             }
         }
         weight_sum

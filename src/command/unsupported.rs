@@ -56,6 +56,13 @@ pub(super) fn refusal_of_subcommand(container: &str, name: &[u8]) -> Option<Vec<
 /// Every family.
 pub(super) const FAMILIES: &[Family] = &[
     Family {
+        title: "Several strings with options",
+        reason: Reason::Ours(
+            "MSET and MSETNX take no options; MULTI with a SET for each key does the same",
+        ),
+        names: &["msetex"],
+    },
+    Family {
         title: "Hashes",
         reason: Reason::Ours("Coremap stores strings only so far, no hashes"),
         names: &[

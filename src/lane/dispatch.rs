@@ -15,7 +15,7 @@ use super::split::Split;
 use super::turn::{Flow, Worker};
 use crate::command::room::row_for;
 use crate::command::transaction::{Queued, queue, refuse};
-use crate::command::{Flags, Merge, Row, Scope, TOO_MANY_VALUES, check, no_room};
+use crate::command::{Flags, Keys, Merge, Row, Scope, TOO_MANY_VALUES, check, no_room};
 use crate::hash::KeyHash;
 use crate::limits::{GATHERED_KEY_COUNT_MAX, WHOLE_KEY_COUNT_MAX};
 use crate::resp::{Args, Span};
@@ -303,8 +303,12 @@ impl Worker<'_> {
             return Flow::Waits;
         }
         self.note_command(row);
-        let count = self.parts.placement.shard_count;
-        let fanout = Fanout::to_all(row, place.owned(spans), count);
+        let shards = if row.keys == Keys::NONE {
+            (0..self.parts.placement.shard_count).collect()
+        } else {
+            self.owners_of(row, place.args(spans))
+        };
+        let fanout = Fanout::to_each(row, place.owned(spans), shards);
         self.connection.progress = Some(Progress::Fanout(Box::new(fanout)));
         Flow::Begun
     }

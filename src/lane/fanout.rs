@@ -60,9 +60,9 @@ enum State {
 }
 
 impl Fanout {
-    /// The command of `row` on each of `shard_count` shards.
-    pub(super) fn to_all(row: &'static Row, arguments: OwnedArguments, shard_count: u16) -> Self {
-        let parts = (0..shard_count).map(|core| (core, arguments.clone()));
+    /// The whole command of `row` on each of these shards.
+    pub(super) fn to_each(row: &'static Row, arguments: OwnedArguments, shards: Vec<u16>) -> Self {
+        let parts = shards.into_iter().map(|core| (core, arguments.clone()));
         let errands = Errand::on_some(row, parts);
         Self {
             goal: Goal::Merge(row, arguments),

@@ -119,7 +119,7 @@ impl Parts {
         running::set_command(call.row.name);
         let status = run(&mut context, call.args, reply);
         running::set_command("");
-        if let Some(value) = large {
+        if let Some(value) = large.filter(|_| status == Status::Done) {
             self.shard.unstage(value);
         }
         status
@@ -152,12 +152,13 @@ impl Parts {
 }
 
 /// The argument that is copied, a slice at a time, to where the command will store it before it
-/// runs. Should there be no memory for it, the command finds out itself.
+/// runs: the first behind the key, as what SET compares stands behind what it stores. Should there be no
+/// memory for it, the command finds out itself.
 #[inline]
 fn large_argument(call: Call<'_>) -> Option<&[u8]> {
     if !call.row.flags.contains(Flags::DENYOOM) || call.row.flags.contains(Flags::UNSTAGED) {
         return None;
     }
     let is_large = |argument: &&[u8]| argument.len() >= LARGE_VALUE_LEN_BYTES_MIN;
-    call.args.iter().skip(1).filter(is_large).last()
+    call.args.iter().skip(2).find(is_large)
 }

@@ -28,6 +28,8 @@ pub(super) struct Timing {
     open: Option<Open>,
     /// Whether that was done in this turn.
     is_done: bool,
+    /// The last command that this turn took from the input.
+    pub(super) last: Option<&'static Row>,
     /// Where the last command of this turn lay, counted back from the first byte not executed.
     pub(super) last_len_bytes: usize,
 }
@@ -36,6 +38,7 @@ impl Timing {
     /// A turn begins: the command that it goes on with takes its share of it.
     #[inline]
     pub(super) fn begin(&mut self, progress: Option<&Progress>, parts: &mut Parts, now: Now) {
+        self.last = None;
         self.last_len_bytes = 0;
         if let Some(open) = &mut self.open {
             parts.core.tally.count(open.row);
@@ -88,9 +91,10 @@ impl Lane {
         let timing = &mut connection.timing;
         let open = timing.open.take();
         let is_done = std::mem::take(&mut timing.is_done);
-        let goes_on = connection.progress.is_some();
-        let last = core.clients[connection.client].last_command;
-        let begun = last.filter(|_| goes_on && (open.is_none() || is_done));
+        // An EXEC goes on between its commands, too.
+        let goes_on = connection.progress.is_some() || connection.exec.is_some();
+        let is_new = open.is_none() || is_done;
+        let begun = timing.last.filter(|_| goes_on && is_new);
         let keeps_latencies = core.settings.latency_tracking;
         let count = core.tally.end_turn(Spent {
             ns,

@@ -115,16 +115,13 @@ impl<'a> Worker<'a> {
                 return turn;
             }
             let turn = match self.connection.progress.take() {
-                Some(progress) => {
-                    let turn = self.go_on(progress);
-                    if self.connection.progress.is_none() {
-                        self.connection.timing.finish();
-                    }
-                    turn
-                }
+                Some(progress) => self.go_on(progress),
                 None if self.connection.exec.is_some() => self.go_on_exec(),
                 None => self.run_window(),
             };
+            if self.connection.progress.is_none() && self.connection.exec.is_none() {
+                self.connection.timing.finish();
+            }
             if let Some(turn) = turn {
                 return turn;
             }
@@ -232,6 +229,7 @@ impl<'a> Worker<'a> {
         running::set_command("");
         if let Some(row) = last {
             self.note_command(row);
+            self.connection.timing.last = Some(row);
             self.connection.timing.last_len_bytes = last_len_bytes;
         }
         turn

@@ -23,11 +23,11 @@ use timestamp::{Timestamp, US_PER_S};
 use writer::Writer;
 
 use super::clock::Clock;
-use super::json;
 use crate::atomic::{AtomicU32, Ordering};
 use crate::command::Settings;
 use crate::config::Config;
 use crate::error::Error;
+use crate::json;
 use crate::limits::{LOG_BURST_COUNT, LOG_WINDOW_S};
 
 /// How much a line matters, in the words of Redis.

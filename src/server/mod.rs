@@ -12,7 +12,7 @@
 //! `accept`, `connection`, `signal`, `ticker`), what cores share (`control`), what works beside them
 //! (`preparer`, `syncer`, `monitor`, `metrics`), what a service manager asks for and hears (`reload`,
 //! `notify`, `signals`, `inherit`), and the edges to the system (`socket`, `readiness`, `clock`,
-//! `process`, `crash`, `log`, `json`).
+//! `process`, `crash`, `log`).
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -33,7 +33,6 @@ mod engine;
 mod executor;
 pub(crate) mod host;
 mod inherit;
-mod json;
 mod listen;
 mod log;
 mod metrics;

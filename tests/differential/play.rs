@@ -27,6 +27,8 @@ pub(crate) struct Difference {
 const RESET: &[&str] = &["CONFIG SET maxmemory 0", "FLUSHALL"];
 /// Stands for a reply that did not come.
 const CLOSED: &[u8] = b"";
+/// Patterns of one script whose whole iterations are compared.
+const PATTERN_COUNT_MAX: usize = 8;
 /// Most of a reply that a report shows.
 const SHOWN_LEN_BYTES: usize = 160;
 
@@ -61,6 +63,7 @@ impl Pair<'_> {
             }
         }
         self.compare_what_is_left()?;
+        self.compare_iterations(steps)?;
         end(&mut sides)
     }
 
@@ -95,6 +98,55 @@ impl Pair<'_> {
         // Redis may still count what has expired.
         let [found, expected] = [ours.ask("DBSIZE"), format!(":{key_count}\r\n").into_bytes()];
         same_bytes("DBSIZE", found, expected)
+    }
+
+    /// Whole iterations here must find what KEYS finds there, for the patterns of the script.
+    fn compare_iterations(&self, steps: &[Step]) -> Result<(), Difference> {
+        let mut ours = self.ours.client();
+        let mut oracle = self.oracle.client();
+        let patterns = steps.iter().filter_map(|step| pattern_of(&step.words));
+        for pattern in patterns.take(PATTERN_COUNT_MAX) {
+            let (mut found, mut cursor) = (Vec::new(), b"0".to_vec());
+            loop {
+                let scan = [b"SCAN", &cursor[..], b"MATCH", pattern, b"COUNT", b"3"];
+                let reply = ours.ask_with(&scan);
+                let mut parts = decode(&reply).expect("it is whole").0.list();
+                let keys = parts.pop().expect("keys behind the cursor");
+                found.extend(keys.list().into_iter().map(Value::bytes));
+                cursor = parts.pop().expect("a cursor").bytes();
+                if cursor == b"0" {
+                    break;
+                }
+            }
+            found.sort_unstable();
+            found.dedup();
+            let reply = oracle.ask_with(&[b"KEYS", pattern]);
+            let expected = decode(&reply).expect("it is whole").0.list();
+            let mut expected: Vec<_> = expected.into_iter().map(Value::bytes).collect();
+            expected.sort_unstable();
+            if found != expected {
+                return Err(Difference {
+                    step: None,
+                    command: vec![b"SCAN".to_vec(), pattern.to_vec()],
+                    found: found.join(&b' '),
+                    expected: expected.join(&b' '),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The pattern of a KEYS or a SCAN.
+fn pattern_of(words: &[Vec<u8>]) -> Option<&[u8]> {
+    match name(words).as_str() {
+        "keys" => words.get(1).map(Vec::as_slice),
+        "scan" => {
+            let mut pairs = words.windows(2);
+            let pair = pairs.find(|pair| pair[0].eq_ignore_ascii_case(b"match"))?;
+            Some(&pair[1])
+        }
+        _ => None,
     }
 }
 

@@ -33,10 +33,10 @@ pub(crate) fn fill(place: Place<'_>, payloads: &[Vec<u8>], random: &mut Random) 
         (_, "unix-time-seconds") => return moment(random, 1),
         (_, "unix-time-milliseconds") => return moment(random, 1000),
         (_, "value" | "message" | "element") => return value(random),
-        (_, "increment" | "decrement") if container == "incrbyfloat" => FLOATS,
+        (_, "increment" | "decrement") if container == "incrbyfloat" => return float(random),
         (_, "increment" | "decrement") => NUMBERS,
         (_, "start" | "end" | "count" | "len" | "minmatchlen") => INDICES,
-        (_, "pattern") => PATTERNS,
+        (_, "pattern") => return pattern(random),
         (_, name) => named(name),
     };
     random.pick(pool).as_bytes().to_vec()
@@ -80,6 +80,9 @@ pub(crate) const KEYS: &[&str] = &[
     "long-key-0123456789-0123456789",
     "",
     "k\r\n",
+    "[a-c]",
+    "a\\b]",
+    "^-",
 ];
 /// Words that are wrong nearly everywhere, and on the border elsewhere.
 pub(crate) const EDGES: &[&str] = &[
@@ -152,6 +155,29 @@ const FLOATS: &[&str] = &[
     "5.0e3",
     "1e4000",
     "-0",
+    "0x1p-3",
+    "0X.8p+2",
+    "0x",
+    "1e4932",
+    "-1e4932",
+    "1e-4940",
+    "1e4933",
+    "1e-5000",
+    "4.9e-324",
+    "1.18973149535723176502e+4932",
+    "9007199254740993",
+    "18446744073709551617",
+    "infinity",
+    "-nan",
+    "nan(1)",
+    "1e",
+    "e5",
+    ".",
+    ".5",
+    "-5.",
+    "+.5e-3",
+    "1e+-5",
+    "\t1",
 ];
 const INDICES: &[&str] = &[
     "0", "1", "2", "3", "-1", "-2", "5", "7", "-100", "100", "40000",
@@ -215,16 +241,67 @@ fn far(random: &mut Random) -> usize {
 
 /// A value: from the pool, a number, random bytes, or large enough to live outside the log.
 fn value(random: &mut Random) -> Vec<u8> {
-    match random.below(80) {
+    match random.below(90) {
         0 => vec![b'L'; 262_100 + random.below(100)],
         1 => vec![b'M'; 20_000],
         2..8 => (0..random.below(70))
             .map(|_| random.next().to_le_bytes()[0])
             .collect(),
         8..24 => random.below(1000).to_string().into_bytes(),
+        80.. => float(random),
         _ => random.pick(VALUES).as_bytes().to_vec(),
     }
 }
+
+/// A decimal of up to 44 digits, with a sign, a point and an exponent, or without; or one of the pool.
+fn float(random: &mut Random) -> Vec<u8> {
+    if random.below(3) == 0 {
+        return random.pick(FLOATS).as_bytes().to_vec();
+    }
+    let digits = |random: &mut Random, len_max: usize| -> String {
+        let len = random.below(len_max + 1);
+        let digit = |_| char::from(b'0' + random.next().to_le_bytes()[0] % 10);
+        (0..len).map(digit).collect()
+    };
+    let mut text = random.pick(&["", "", "-", "+"]).to_owned();
+    text += &digits(random, 22);
+    text += random.pick(&[".", ".", ""]);
+    text += &digits(random, 22);
+    if random.below(3) == 0 {
+        text += random.pick(&["e", "E", "e-", "e+"]);
+        text += &digits(random, 2);
+    }
+    text.into_bytes()
+}
+
+/// A pattern of stars, classes, ranges and escapes around what keys are made of; or one of the pool.
+fn pattern(random: &mut Random) -> Vec<u8> {
+    if random.below(4) == 0 {
+        return random.pick(PATTERNS).as_bytes().to_vec();
+    }
+    let mut pattern = String::new();
+    for _ in 0..1 + random.below(5) {
+        let [first, last] = [(); 2].map(|()| random.pick(LETTERS));
+        pattern += &match random.below(10) {
+            0..3 => "*".to_owned(),
+            3 => "?".to_owned(),
+            4 => format!("[{first}-{last}]"),
+            5 => format!("[^{first}{last}]"),
+            6 => format!("[{first}\\{last}]"),
+            7 => format!("\\{first}"),
+            8 => random
+                .pick(&["[", "]", "[^", "[a-", "[]", "\\", "**"])
+                .to_owned(),
+            _ => first.to_string(),
+        };
+    }
+    pattern.into_bytes()
+}
+
+/// What keys and odd patterns are made of.
+const LETTERS: &[char] = &[
+    'a', 'b', 'c', 'd', 't', 'l', '-', '^', ']', '[', '\\', '{', '}', '\n',
+];
 
 /// What DUMP gave, or a piece or a changed copy of it.
 fn payload(payloads: &[Vec<u8>], random: &mut Random) -> Vec<u8> {

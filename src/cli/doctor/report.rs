@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use super::checks::{CHECKS, Finding, Verdict};
 use super::host::{Host, cpus_text};
-use crate::cli::json::append_string;
+use crate::json::append_string;
 
 /// Columns of verdicts and names.
 const VERDICT_WIDTH: usize = 8;

@@ -10,8 +10,8 @@
 //! A big number, of which redis-cli 7.0 says that it does not know the type, is shown as digits.
 
 use super::words::append_quoted;
-use crate::cli::json;
 use crate::cli::reply::Reply;
+use crate::json;
 
 /// A form of replies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

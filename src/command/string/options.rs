@@ -7,7 +7,7 @@ use crate::resp::Args;
 
 use super::xxh3::xxh3;
 
-/// When SET stores, and DELEX removes; numbers are indices of the argument that is compared.
+/// When SET stores, and DELEX removes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Condition {
     Always,
@@ -15,29 +15,45 @@ pub(super) enum Condition {
     IfAbsent,
     /// `XX`
     IfPresent,
-    /// `IFEQ`
-    IfEqual(usize),
-    /// `IFNE`
-    IfNotEqual(usize),
-    /// `IFDEQ`
-    IfDigestEqual(usize),
-    /// `IFDNE`
-    IfDigestNotEqual(usize),
+    /// `IFEQ`, `IFNE`, `IFDEQ` or `IFDNE`
+    If(Comparison),
+}
+
+/// A comparison of the value with an argument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Comparison {
+    /// Where the argument is.
+    pub(super) index: usize,
+    /// Whether the argument is a digest.
+    pub(super) is_of_digest: bool,
+    /// Whether the two must differ.
+    is_negated: bool,
 }
 
 impl Condition {
     /// The comparison called `name`, with what is at `index`.
     pub(super) fn parse_comparison(name: &[u8], index: usize) -> Option<Self> {
-        if is_option(name, b"IFEQ") {
-            Some(Self::IfEqual(index))
-        } else if is_option(name, b"IFNE") {
-            Some(Self::IfNotEqual(index))
-        } else if is_option(name, b"IFDEQ") {
-            Some(Self::IfDigestEqual(index))
-        } else if is_option(name, b"IFDNE") {
-            Some(Self::IfDigestNotEqual(index))
-        } else {
-            None
+        const NAMES: [(&[u8], bool, bool); 4] = [
+            (b"IFEQ", false, false),
+            (b"IFNE", false, true),
+            (b"IFDEQ", true, false),
+            (b"IFDNE", true, true),
+        ];
+        let mut names = NAMES.iter().filter(|(known, ..)| is_option(name, known));
+        names.next().map(|&(_, is_of_digest, is_negated)| {
+            Self::If(Comparison {
+                index,
+                is_of_digest,
+                is_negated,
+            })
+        })
+    }
+
+    /// What is compared, if anything is.
+    pub(super) fn comparison(self) -> Option<Comparison> {
+        match self {
+            Self::If(comparison) => Some(comparison),
+            Self::Always | Self::IfAbsent | Self::IfPresent => None,
         }
     }
 
@@ -48,22 +64,39 @@ impl Condition {
             (Self::Always, _) => true,
             (Self::IfAbsent, found) => found.is_none(),
             (Self::IfPresent, found) => found.is_some(),
-            (Self::IfEqual(_) | Self::IfDigestEqual(_), None) => false,
-            (Self::IfNotEqual(_) | Self::IfDigestNotEqual(_), None) => true,
-            (Self::IfEqual(index), Some(value)) => value == args.get(index),
-            (Self::IfNotEqual(index), Some(value)) => value != args.get(index),
-            (Self::IfDigestEqual(index), Some(value)) => has_digest(value, args.get(index))?,
-            (Self::IfDigestNotEqual(index), Some(value)) => !has_digest(value, args.get(index))?,
+            (Self::If(comparison), None) => comparison.is_met(false),
+            (Self::If(comparison), Some(value)) => comparison.is_met_by(value, args)?,
         })
     }
 }
 
-/// Whether a value has this digest, in digits of any case.
-fn has_digest(value: &[u8], digest: &[u8]) -> Result<bool, Refusal> {
-    if digest.len() != DIGEST_LEN_BYTES {
-        return Err(Refusal::DIGEST_LENGTH);
+impl Comparison {
+    /// Whether it is met by what is, or is not, the same.
+    pub(super) const fn is_met(self, is_same: bool) -> bool {
+        is_same != self.is_negated
     }
-    Ok(digest_of(xxh3(value)).eq_ignore_ascii_case(digest))
+
+    fn is_met_by(self, value: &[u8], args: Args<'_>) -> Result<bool, Refusal> {
+        let given = args.get(self.index);
+        let is_same = if !self.is_of_digest {
+            value == given
+        } else if given.len() == DIGEST_LEN_BYTES {
+            digest_of(xxh3(value)).eq_ignore_ascii_case(given)
+        } else {
+            return Err(Refusal::DIGEST_LENGTH);
+        };
+        Ok(self.is_met(is_same))
+    }
+
+    /// Whether the value must be read to compare it: its length does not decide.
+    pub(super) fn must_read(self, value: &[u8], args: Args<'_>) -> bool {
+        let given = args.get(self.index);
+        if self.is_of_digest {
+            given.len() == DIGEST_LEN_BYTES
+        } else {
+            given.len() == value.len()
+        }
+    }
 }
 
 /// Bytes of a digest's digits.

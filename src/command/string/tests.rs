@@ -1,4 +1,4 @@
-use crate::command::harness::{Harness, START_MS};
+use crate::command::harness::{Harness, START_MS, bulk};
 use crate::limits::{LARGE_VALUE_LEN_BYTES_MIN, MIB};
 use crate::shard::Eviction;
 
@@ -287,4 +287,96 @@ fn pairs_for_which_room_is_kept_evict_ahead_like_single_keys() {
     };
     let (single, several) = (emergency_count(1), emergency_count(4));
     assert!(several <= 2 * single + 8, "{several} against {single}");
+}
+
+/// Four slices of a comparison.
+fn long_value() -> Vec<u8> {
+    (0..=u8::MAX).cycle().take(4 * MIB).collect()
+}
+
+#[test]
+fn a_large_value_is_compared_in_slices() {
+    let mut harness = Harness::new(1);
+    let value = long_value();
+    let mut other = value.clone();
+    *other.last_mut().expect("it is long") = 0;
+    harness.run(&[b"SET", b"a", &value]);
+    let digest = bulk(&harness.run(&[b"DIGEST", b"a"])).to_vec();
+    let old = harness.run(&[b"GET", b"a"]);
+    for (condition, given, is_met) in [
+        (&b"IFEQ"[..], &value, true),
+        (b"IFEQ", &other, false),
+        (b"IFNE", &value, false),
+        (b"IFNE", &other, true),
+        (b"IFDEQ", &digest, true),
+        (b"IFDNE", &digest, false),
+    ] {
+        let met: &[u8] = if is_met { b"+OK\r\n" } else { b"$-1\r\n" };
+        let reply = harness.run(&[b"SET", b"a", &value, condition, given]);
+        assert!(reply == met, "{}", condition.escape_ascii());
+        assert!(harness.again_count >= 3);
+        let reply = harness.run(&[b"SET", b"a", &value, condition, given, b"GET"]);
+        assert!(reply == old, "{}", condition.escape_ascii());
+        let removed: &[u8] = if is_met { b":1\r\n" } else { b":0\r\n" };
+        assert_eq!(harness.run(&[b"DELEX", b"a", condition, given]), removed);
+        assert!(harness.again_count >= 3);
+        harness.run(&[b"SET", b"a", &value]);
+    }
+    // What another length, or no digest, decides is decided at once.
+    harness.run(&[b"DELEX", b"a", b"IFEQ", b"x"]);
+    assert_eq!(harness.again_count, 0);
+    harness.expect(&[(
+        "DELEX a IFDEQ x",
+        "-ERR must be exactly 16 hexadecimal characters",
+    )]);
+}
+
+#[test]
+fn a_value_that_others_change_while_it_is_compared_is_compared_again() {
+    let value = long_value();
+    let compare: [&[&[u8]]; 2] = [
+        &[b"SET", b"a", b"won", b"IFEQ", &value],
+        &[b"DELEX", b"a", b"IFEQ", &value],
+    ];
+    for command in compare {
+        for (change, is_met) in [
+            ("SETRANGE a 0 x", false),
+            ("DEL a", false),
+            ("SET a x", false),
+            // What it was before, byte for byte, in another run.
+            ("COPY b a REPLACE", true),
+        ] {
+            let mut harness = Harness::new(1);
+            harness.run(&[b"SET", b"a", &value]);
+            harness.run(&[b"SET", b"b", &value]);
+            harness.between = Some(Box::new(move |harness| {
+                harness.text(change);
+                true
+            }));
+            let reply = harness.run(command);
+            let is_done = reply == b"+OK\r\n" || reply == b":1\r\n";
+            assert_eq!(is_done, is_met, "{change}");
+        }
+    }
+}
+
+#[test]
+fn a_comparison_that_is_given_up_lets_the_value_go() {
+    let mut harness = Harness::with_memory(1, 16 * MIB as u64);
+    let value = long_value();
+    harness.run(&[b"SET", b"a", &value]);
+    let digest = bulk(&harness.run(&[b"DIGEST", b"a"])).to_vec();
+    let long: [&[&[u8]]; 2] = [
+        &[b"SET", b"a", b"x", b"IFEQ", &value],
+        &[b"DELEX", b"a", b"IFDEQ", &digest],
+    ];
+    for command in long {
+        harness.between = Some(Box::new(|_| false));
+        harness.run(command);
+        harness.between = None;
+        // There would be no room if what was compared were still kept.
+        for _ in 0..4 {
+            assert_eq!(harness.run(&[b"SET", b"a", &value]), b"+OK\r\n");
+        }
+    }
 }

@@ -16,9 +16,9 @@ use super::collect::Snapshot;
 use super::exposition::memory_kinds;
 use crate::command::tally::Histogram;
 use crate::command::{HotKeys, SlowCommand, Watched};
+use crate::json;
 use crate::limits::{PAGE_HOT_KEY_COUNT, PAGE_SLOW_COUNT};
 use crate::server::control::Answer;
-use crate::server::json;
 
 /// Everything.
 pub(super) fn write(snapshot: &Snapshot) -> String {
