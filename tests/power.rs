@@ -72,7 +72,7 @@ fn a_power_loss_leaves_what_was_synced_and_a_moment_of_the_rest() {
     std::thread::scope(|scope| {
         for world in 0..WORLD_COUNT {
             scope.spawn(move || {
-                World::new(seed.wrapping_add(world)).live(image_count / WORLD_COUNT)
+                World::new(seed.wrapping_add(world)).live(image_count / WORLD_COUNT);
             });
         }
     });
