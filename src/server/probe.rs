@@ -128,7 +128,7 @@ fn ring_refusal(error: &io::Error, disabled: Option<&str>) -> Refusal {
         ),
         (Some(libc::ENOSYS), _) => (
             "the kernel does not have it, or a seccomp filter hides it",
-            "Linux 5.8 or newer is needed",
+            "Linux 5.8 or newer is needed, and in containers `--security-opt seccomp=FILE`",
         ),
         (Some(libc::ENOMEM), _) => ("not enough lockable memory left for this user", MEMLOCK_FIX),
         (Some(libc::EMFILE | libc::ENFILE), _) => ("too many open files", "raise `ulimit -n`"),
@@ -233,6 +233,12 @@ mod tests {
             (libc::EPERM, Some("0\n"), "seccomp", "--security-opt"),
             (libc::EPERM, None, "seccomp", "--security-opt"),
             (libc::ENOSYS, None, "kernel does not have it", "5.8"),
+            (
+                libc::ENOSYS,
+                None,
+                "seccomp filter hides it",
+                "--security-opt",
+            ),
             (libc::ENOMEM, None, "lockable memory", "LimitMEMLOCK="),
             (libc::EMFILE, None, "too many open files", "ulimit -n"),
         ] {
