@@ -235,15 +235,16 @@ impl Engine {
     /// Takes settings, and has the other cores do so if this is the first that does.
     pub(super) fn reload(&self, settings: &Arc<Settings>, taken: &Sender<Taken>) {
         let outcome = self.lane.borrow_mut().reload(settings);
-        if command::is_leader(self.lane.borrow().core()) && outcome.is_ok() {
+        let hands_on = command::is_leader(self.lane.borrow().core()) && outcome.is_ok();
+        // Its answer is the first. Nobody waits any more once the server stops, or when a core is late.
+        _ = taken.send((self.id, outcome));
+        if hands_on {
             for core in 1..self.control.core_count() {
                 let (settings, taken) = (Arc::clone(settings), taken.clone());
                 let mail = Mail::Settings { settings, taken };
                 self.control.hand_over(core, mail);
             }
         }
-        // Nobody waits any more once the server stops, or when this core was late.
-        _ = taken.send((self.id, outcome));
     }
 
     /// Disconnects who was silent for too long.
