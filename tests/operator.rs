@@ -202,6 +202,9 @@ fn changes_that_meet_leave_all_cores_with_the_same_settings() {
             );
         }
     }
+    server.signal("TERM");
+    let (_, said) = server.wait();
+    assert!(!said.contains(" warning "), "{said}");
 }
 
 #[test]
