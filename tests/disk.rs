@@ -1,4 +1,5 @@
-//! A full disk: writes get an error, everything else goes on, and space that returns is used.
+//! A full disk: writes get an error, everything else goes on, and space that returns is used. And one that
+//! takes nothing any more.
 //!
 //! The disk is a small tmpfs in a mount namespace of its own, which a process holds open and the servers
 //! enter; it needs no rights beyond those to make a namespace, and is gone with that process. Where
@@ -211,4 +212,44 @@ fn a_full_disk_refuses_writes_and_nothing_else_until_there_is_room() {
     written.remove(&mut client, 5_000);
     drop(server);
     written.check(&mut disk.start().client());
+}
+
+/// The server ended with a crash report, as if the fault were its own.
+#[test]
+fn a_disk_that_takes_nothing_ends_the_server_with_the_reason() {
+    let folder = Folder::new();
+    let path = folder.path().to_str().expect("the path is text");
+    let arguments = ["--dir", path, "--appendfsync", "always", "--shards", "2"];
+    let server = Server::start(&[&arguments[..], &["--maxmemory", "512mb"]].concat());
+    server.wait_until_loaded();
+    let mut client = server.client();
+    client.expect("SET kept 1", "+OK\\r\\n");
+    let inject = "inject=fdatasync,msync,sync_file_range:error=EROFS";
+    let tracer = Command::new("strace")
+        .args(["-f", "-e", inject, "-p", &server.pid().to_string()])
+        .stderr(Stdio::piped())
+        .spawn();
+    let Ok(mut tracer) = tracer else {
+        return skip_because("strace is not installed");
+    };
+    let said = tracer.stderr.take().expect("it is piped");
+    let mut lines = BufReader::new(said).lines();
+    let is_attached = lines.any(|line| line.is_ok_and(|line| line.contains(" attached")));
+    if !is_attached {
+        // It has ended: there is nobody to wait for but itself.
+        let _ = tracer.wait();
+        return skip_because("strace may not attach");
+    }
+    // It writes a line for each call, and ends with the server.
+    std::thread::spawn(move || lines.for_each(drop));
+    client.send(b"SET lost 1\r\n");
+    assert_eq!(client.rest(), b"", "it is not acknowledged");
+    let (status, said) = server.wait();
+    let _ = tracer.wait();
+    assert_eq!(status.code(), Some(1), "{said}");
+    let line = " warning the disk did not take what was written: Read-only file system";
+    assert!(said.contains(line) && !said.contains("crashed"), "{said}");
+    let server = Server::start(&[&arguments[..], &["--maxmemory", "512mb"]].concat());
+    server.wait_until_loaded();
+    server.client().expect("GET kept", "$1\\r\\n1\\r\\n");
 }

@@ -156,6 +156,17 @@ impl Log {
         self.write(Level::Warning, message);
     }
 
+    /// Ends the process, and says why: in the log, or on stderr if there is none.
+    pub(super) fn end(&self, reason: fmt::Arguments<'_>) -> ! {
+        if self.writer.is_some() {
+            self.warning(reason);
+            wait_until_written();
+        } else {
+            eprintln!("coremap: error: {reason}");
+        }
+        std::process::exit(1);
+    }
+
     /// Writes a line of a kind that may come again and again, unless there were too many of it.
     pub(super) fn repeated(&self, kind: Repeated, message: fmt::Arguments<'_>) {
         if !self.is_written(kind.level()) {

@@ -150,7 +150,10 @@ impl Work {
         self.covered_count = self.shared.saving.awaited_count();
         let started = self.clock.moment();
         if let Err(error) = self.region.sync() {
-            panic!("the disk did not take what was written: {error}");
+            let log = &self.control.log;
+            log.end(format_args!(
+                "the disk did not take what was written: {error}; ending, as nothing could be kept after that"
+            ));
         }
         let ended = self.clock.moment();
         self.company = self.shared.saving.awaited_count() - before_count;
