@@ -366,7 +366,7 @@ fn what_a_stuck_core_makes_of_a_reload_is_said_and_comes_true() {
     server.signal("TERM");
     let (_, said) = server.wait();
     for line in [
-        "core 0 does not answer: all cores change them once it goes on\n",
+        "core 0 does not answer: no core has changed them yet\n",
         "SIGHUP: settings read again, changed: timeout\n",
         "SIGHUP: core 1 does not answer, it changes them once it goes on\n",
     ] {

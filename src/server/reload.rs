@@ -59,11 +59,13 @@ impl Reload {
         let log = &self.control.log;
         match self.apply() {
             Ok(Outcome::NotYet) => log.warning(format_args!(
-                "SIGHUP: settings read again, core 0 does not answer: all cores change them once it goes on"
+                "SIGHUP: settings read again, core 0 does not answer: no core has changed them yet"
             )),
             Ok(Outcome::Changed { names, late }) => {
                 match names.as_slice() {
-                    [] => log.line(format_args!("SIGHUP: settings read again, nothing has changed")),
+                    [] => log.line(format_args!(
+                        "SIGHUP: settings read again, nothing has changed"
+                    )),
                     names => log.line(format_args!(
                         "SIGHUP: settings read again, changed: {}",
                         names.join(", ")
