@@ -193,7 +193,9 @@ fn merge_doctor(
             format_bytes(usage.clients),
         )
     });
-    advise(usage.log_dead > usage.log_live, &|| {
+    // Of a little the last block alone may be mostly dead.
+    let much_dead = usage.log_live.max(LITTLE_BYTES);
+    advise(usage.log_dead > much_dead, &|| {
         format!(
             "{} in the log are dead and {} live: lower log-slack to have dead data cleaned up sooner.",
             format_bytes(usage.log_dead),
