@@ -16,6 +16,7 @@ use crate::resp::{Args, Reply};
 use crate::shard::Value;
 
 use super::direct::{Lookup, reading};
+use super::key::object::encoding_of;
 use super::number::parse_i64;
 use super::refusal::{Refusal, answer};
 use super::string::{READ, READ_FAST, STORE, on_owner, routed_key, value_len_bytes_max};
@@ -106,14 +107,17 @@ fn write_bit(
     let key = routed_key(context, args);
     let now_ms = context.now.ms();
     let found = context.shard.find(key, now_ms);
-    let Value { bytes, is_raw, .. } = found.unwrap_or(Value {
+    let value = found.unwrap_or(Value {
         bytes: b"",
         expires_at_ms: None,
         is_raw: false,
         large: None,
     });
+    let bytes = value.bytes;
     let was_on = is_set(bytes, byte, mask);
-    let is_as_it_was = was_on == is_on && byte < bytes.len() && is_raw;
+    let is_unchanged = was_on == is_on && byte < bytes.len();
+    // What is not written is no change to those who watch the key, as in Redis.
+    let is_as_it_was = is_unchanged && encoding_of(&value) == "raw";
     if !is_as_it_was {
         let old = bytes.get(byte).copied().unwrap_or(0);
         let new = if is_on { old | mask } else { old & !mask };

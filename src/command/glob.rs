@@ -6,7 +6,8 @@
 //!
 //! The odd cases are Redis's too: a class that nothing closes ends with the pattern, `]` right
 //! after `[` closes an empty class, `[^]` takes any byte, a `\` at the very end stands for
-//! itself, and a range may be written backwards. Bytes compare unsigned.
+//! itself, and a range may be written backwards. Bytes compare unsigned. Of several stars none
+//! stands for an empty text, a single one does.
 
 /// Whether all of `text` matches `pattern`.
 pub(super) fn matches(pattern: &[u8], text: &[u8]) -> bool {
@@ -19,6 +20,9 @@ pub(super) fn matches_ignoring_case(pattern: &[u8], text: &[u8]) -> bool {
 }
 
 fn matches_folded(pattern: &[u8], text: &[u8], fold: impl Fn(u8) -> u8 + Copy) -> bool {
+    if text.is_empty() {
+        return pattern.is_empty() || pattern == b"*";
+    }
     let (mut at_pattern, mut at_text) = (0, 0);
     // Where to go on when a token fails: after the latest star, one text byte further.
     let mut retry: Option<(usize, usize)> = None;
@@ -120,6 +124,7 @@ mod tests {
             ("[\\^a]", "^", true),
             ("x\\", "x\\", true),
             ("?", "", false),
+            ("**", "", false),
         ];
         for &(pattern, text, expected) in cases {
             let found = matches(pattern.as_bytes(), text.as_bytes());

@@ -23,6 +23,23 @@ fn a_bit_is_set_and_read_and_lengthens_the_value() {
 }
 
 #[test]
+fn a_bit_that_is_as_it_was_makes_no_record() {
+    let mut harness = Harness::new(1);
+    harness.run(&[b"SET", b"long", &[0xFF; 45]]);
+    let before = harness.shards[0].stats().log_dead_bytes;
+    harness.expect(&[
+        ("SETBIT long 3 1", ":1"),
+        ("OBJECT ENCODING long", "$3\r\nraw"),
+    ]);
+    assert_eq!(harness.shards[0].stats().log_dead_bytes, before);
+    harness.expect(&[
+        ("SET short 0", "+OK"),
+        ("SETBIT short 2 1", ":1"),
+        ("OBJECT ENCODING short", "$3\r\nraw"),
+    ]);
+}
+
+#[test]
 fn a_bit_beyond_the_longest_value_is_refused() {
     let error = "-ERR bit offset is not an integer or out of range";
     Harness::with_memory(1, 2 << 30).expect(&[
