@@ -213,6 +213,8 @@ impl Table<'_> {
         if let Some(rows) = words.start.checked_div(self.row_words()) {
             (row, word) = (rows, words.start % self.row_words());
         }
+        // A slice may end where a row does, and nothing is carried into the next.
+        carry &= word > 0;
         for _ in words {
             if word == self.row_words() {
                 (row, word, carry) = (row + 1, 0, false);
@@ -438,5 +440,15 @@ mod tests {
             "LCS a a",
             "-ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len",
         )]);
+    }
+
+    #[test]
+    fn nothing_is_carried_into_the_next_row_where_a_slice_ends_with_one() {
+        let mut harness = Harness::new(1);
+        let long = vec![b'L'; SLICE_WORDS / 4 * WORD_COLUMNS];
+        harness.run(&[b"SET", b"a", b"HYLL."]);
+        harness.run(&[b"SET", b"b", &long]);
+        assert_eq!(harness.run(&[b"LCS", b"a", b"b", b"LEN"]), b":2\r\n");
+        assert!(harness.again_count > 0);
     }
 }
