@@ -10,8 +10,8 @@
 //! everything live and a constant) or the budget is nearly used up. They also free some of what
 //! waits in limbo, so memory is bounded even if background work never runs.
 //!
-//! Greedy choice of the deadest block under uniform overwrites: with 25 % slack a victim is about
-//! 40 % dead, so each byte written costs one and a half bytes copied.
+//! Greedy choice of the deadest block under uniform overwrites: with 50 % slack a byte written costs half
+//! a byte copied, with 25 % one, with 5 % more than two (`examples/budget_figures.rs`).
 
 use crate::hash::KeyHash;
 use crate::limits::{
@@ -40,8 +40,9 @@ pub(super) struct Compaction {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Victim {
     pub(super) block: BlockIndex,
-    /// What of it emptying it is worth at least, in 32nds.
-    worth_min: u64,
+    /// What of it was dead when it was chosen, in 32nds, 1 at least: what emptying it is worth. Records
+    /// that are copied away are dead here as well from then on, and bring nothing.
+    worth: u64,
     /// Of the next record to look at, and of the end of the last.
     pub(super) next: u64,
     pub(super) end: u64,
@@ -80,7 +81,7 @@ impl Victim {
     pub(super) const fn new(block: BlockIndex, next: u64, end: u64) -> Self {
         Self {
             block,
-            worth_min: 1,
+            worth: 1,
             next,
             end,
         }
@@ -153,14 +154,13 @@ impl Shard {
             return;
         }
         let victim = self.compaction.victim.expect("has_victim has chosen one");
-        let worth = self.log.deadness(victim.block).max(victim.worth_min);
         // A quarter more than is owed: what was above the limit comes down.
-        let walk_bytes = debt_bytes * 40 / worth;
+        let walk_bytes = debt_bytes * 40 / victim.worth;
         let left = self.compact(Budget {
             walk_bytes,
             time_ns: COMPACTION_STEP_NS_MAX,
         });
-        self.compaction.debt_bytes = left.walk_bytes * worth / 40;
+        self.compaction.debt_bytes = left.walk_bytes * victim.worth / 40;
     }
 
     /// Compacts while more is dead than is tolerated; true when it should go on.
@@ -235,13 +235,13 @@ impl Shard {
     fn has_victim(&mut self) -> bool {
         if self.compaction.victim.is_none() {
             let swept = self.log.take_swept();
-            let worth_min = swept.map_or(1, |_| SWEPT_WORTH);
+            let worth_min = swept.map_or(CLASS_MIN as u64, |_| SWEPT_WORTH);
             let victim = swept.or_else(|| self.log.take_victim(CLASS_MIN));
             self.compaction.victim = victim.map(|block| {
                 let (next, end) = self.log.extent_of(block);
                 Victim {
                     block,
-                    worth_min,
+                    worth: self.log.deadness(block).max(worth_min),
                     next,
                     end,
                 }

@@ -200,13 +200,13 @@ pub const SETTINGS: &[Setting] = &[
         "log-slack",
         Group::Resources,
         "PERCENT",
-        "25",
+        "50",
         Field::Number {
             lens: lens!(log_slack_percent),
             min: limits::LOG_SLACK_PERCENT_MIN as u64,
             max: limits::LOG_SLACK_PERCENT_MAX as u64,
         },
-        "dead data kept at most, in percent of the live; less memory costs more CPU",
+        "dead data kept at most, in percent of the live, beside 16 MiB a shard; less memory costs more CPU",
     )
     .live(),
     setting(
