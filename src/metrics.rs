@@ -112,6 +112,7 @@ metrics! {
     doorbells: Counter, Count, Sum, "Sleeping cores woken.";
     input_buffers_bytes: Gauge, Bytes, Sum, "Memory of input buffers, now.";
     output_buffers_bytes: Gauge, Bytes, Sum, "Memory of output buffers, now.";
+    waiting_buffers_bytes: Gauge, Bytes, Sum, "Memory of buffers that wait for their next use, within the last second.";
     commands_per_second: Rate, Count, Sum, "Commands run within the last second sampled.";
     input_bytes_per_second: Rate, Bytes, Sum, "Bytes received within the last second sampled.";
     output_bytes_per_second: Rate, Bytes, Sum, "Bytes sent within the last second sampled.";

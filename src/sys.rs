@@ -91,6 +91,19 @@ impl Reservation {
     }
 }
 
+/// Has the C library give each long allocation back to the kernel as soon as it is freed. By default it
+/// learns from the first that is freed to keep all of that length, up to 64 MiB for each thread, and there
+/// they stay once others lie above them. To be called before there are threads; where there is another C
+/// library it does nothing.
+pub fn give_long_allocations_back() {
+    // The library's own first guess, which it stops adapting once it is told so.
+    #[cfg(target_env = "gnu")]
+    const MAPPED_LEN_BYTES_MIN: libc::c_int = 128 << 10;
+    #[cfg(target_env = "gnu")]
+    // SAFETY: the call takes plain numbers. A refusal costs memory and nothing else.
+    let _ = unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED_LEN_BYTES_MIN) };
+}
+
 /// Lets the calling thread's sleeps end within a microsecond of their time, where the kernel's choice
 /// would be fifty. A kernel that refuses costs that.
 pub fn wake_in_time() {

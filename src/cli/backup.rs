@@ -96,8 +96,12 @@ fn source_of(client: &mut Client) -> Result<PathBuf, Error> {
     let dir = String::from_utf8_lossy(dir.unwrap_or_default()).into_owned();
     match Path::new(&dir) {
         path if path.is_absolute() => Ok(path.to_owned()),
-        _ => Err(Error::Failed(
+        path if path.as_os_str().is_empty() => Err(Error::Failed(
             "the server keeps its data in memory only: there is nothing to copy".to_owned(),
         )),
+        path => Err(Error::Failed(format!(
+            "the server's dir is {}, seen from where it was started: start it with an absolute one",
+            path.display()
+        ))),
     }
 }

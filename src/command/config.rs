@@ -274,6 +274,7 @@ fn rewrite_file(context: &mut SessionContext<'_>, _: Args<'_>, reply: &mut Reply
 fn reset_stat(context: &mut Context<'_>, _: Args<'_>, reply: &mut Reply<'_>) -> Status {
     context.core.stats.reset();
     context.core.tally.reset();
+    context.core.shared.saving.forget_longest();
     let shard = context.shard.stats();
     context.core.expired_count_at_reset = shard.expired_count;
     context.core.evicted_count_at_reset = shard.evicted_count;

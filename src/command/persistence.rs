@@ -194,6 +194,11 @@ impl Saving {
         self.is_unasked.load(Ordering::Relaxed)
     }
 
+    /// The longest round is counted anew.
+    pub fn forget_longest(&self) {
+        self.longest_us.store(0, Ordering::Relaxed);
+    }
+
     /// A round is done that took so long.
     pub fn note_round(&self, now_ms: u64, took_us: u64) {
         self.saved_at_ms.store(now_ms, Ordering::Relaxed);

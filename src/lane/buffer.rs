@@ -18,10 +18,10 @@
 )]
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
-use std::collections::VecDeque;
 use std::ptr::NonNull;
 use std::rc::Rc;
 
+use super::pool::Pool;
 use crate::limits::READ_BUFFER_LEN_BYTES;
 
 /// Buffers a core keeps for the next connection that has something to say. As many single requests
@@ -124,8 +124,7 @@ fn layout_of(len_bytes: usize) -> Layout {
 
 /// Buffers of the usual size that wait for their next use, or first for the batches that read them.
 pub(crate) struct BufferPool {
-    /// Oldest first.
-    given_back: VecDeque<Buffer>,
+    waiting: Pool<Buffer>,
     len_bytes: usize,
 }
 
@@ -137,9 +136,9 @@ impl Default for BufferPool {
 
 impl BufferPool {
     /// A pool of buffers of `len_bytes`, none of which was made yet.
-    pub(crate) fn new(len_bytes: usize) -> Self {
+    pub(crate) const fn new(len_bytes: usize) -> Self {
         Self {
-            given_back: VecDeque::new(),
+            waiting: Pool::new(POOLED_BUFFER_COUNT_MAX),
             len_bytes,
         }
     }
@@ -153,28 +152,26 @@ impl BufferPool {
     /// first, which batches are the likeliest to be done with.
     pub(crate) fn take(&mut self) -> Buffer {
         let is_free = |buffer: &Buffer| !buffer.is_pinned();
-        if self.given_back.back().is_some_and(is_free)
-            && let Some(last) = self.given_back.pop_back()
-        {
-            return last;
-        }
-        for _ in 0..LOOKED_AT_COUNT_MAX {
-            match self.given_back.pop_front() {
-                Some(first) if first.is_pinned() => self.given_back.push_back(first),
-                Some(first) => return first,
-                None => break,
-            }
-        }
-        Buffer::with_len(self.len_bytes)
+        let waiting = self.waiting.take_if(LOOKED_AT_COUNT_MAX, is_free);
+        waiting.unwrap_or_else(|| Buffer::with_len(self.len_bytes))
     }
 
     /// Gives a buffer back, which may still be pinned; one of unusual size or too many is dropped
     /// instead.
     pub(crate) fn put(&mut self, buffer: Buffer) {
-        let is_usual = buffer.len_bytes() == self.len_bytes;
-        if is_usual && self.given_back.len() < POOLED_BUFFER_COUNT_MAX {
-            self.given_back.push_back(buffer);
+        if buffer.len_bytes() == self.len_bytes {
+            self.waiting.put(buffer);
         }
+    }
+
+    /// Gives the memory back of those that nobody has missed; about once a second.
+    pub(super) fn give_back(&mut self) {
+        self.waiting.give_back();
+    }
+
+    /// Length of what waits, whether or not all of it was ever touched.
+    pub(super) fn waiting_bytes(&self) -> usize {
+        self.waiting.iter().count() * self.len_bytes
     }
 }
 

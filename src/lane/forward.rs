@@ -97,7 +97,7 @@ impl Worker<'_> {
             .back()
             .is_some_and(|gather| !gather.is_closed);
         if !is_open {
-            let gather = self.parts.gathers.pop().unwrap_or_default();
+            let gather = self.parts.gathers.take().unwrap_or_default();
             self.connection.gathers.push_back(gather);
         }
         self.connection
@@ -173,7 +173,7 @@ impl Worker<'_> {
                             .put_batch(batch.expect("drained, so it is back").1);
                     }
                     gather.clear();
-                    self.parts.gathers.push(gather);
+                    self.parts.gathers.put(gather);
                 }
                 Drained::Unfinished(place) => {
                     let is_full = connection.output.unsent_len_bytes() >= OUTPUT_PAUSE_LEN_BYTES;

@@ -51,6 +51,7 @@ mod moment;
 mod output;
 mod parts;
 mod pause;
+mod pool;
 mod ring;
 mod serve;
 #[cfg(all(test, not(loom)))]
@@ -70,6 +71,7 @@ use std::sync::Arc;
 use batch::{Batch, Notice, Ticket};
 use connection::{Connection, Progress};
 use parts::Parts;
+use pool::Pool;
 use serve::Service;
 use turn::Worker;
 use window::Placement;
@@ -172,10 +174,10 @@ impl Lane {
                 gate: gate::Gate::default(),
                 region: options.region,
                 buffers: buffer::BufferPool::new(read_buffer_bytes),
-                tails: output::TailPool::default(),
-                windows: Vec::new(),
-                gathers: Vec::new(),
-                batches: Vec::new(),
+                tails: Pool::new(output::TAIL_COUNT_MAX),
+                windows: Pool::new(parts::WINDOW_COUNT_MAX),
+                gathers: Pool::new(parts::GATHER_COUNT_MAX),
+                batches: Pool::new(parts::BATCH_COUNT_MAX),
                 released: Vec::new(),
                 starved: Vec::new(),
                 moment: Moment::default(),

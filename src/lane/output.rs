@@ -12,9 +12,13 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 use super::fragment::{Fragment, large_bytes};
+use super::pool::Pool;
 use crate::limits::{READ_BUFFER_LEN_BYTES, TURN_LEN_BYTES_MAX};
 use crate::region::Region;
 use crate::resp::{Extern, Protocol, Reply};
+
+/// Tails kept for their next use at most.
+pub(super) const TAIL_COUNT_MAX: usize = 64;
 
 /// The unsent replies of one connection.
 #[derive(Default)]
@@ -227,16 +231,19 @@ impl Output {
     }
 
     /// Gives the empty tail's memory to `pool`.
-    pub(super) fn release(&mut self, pool: &mut TailPool) {
+    pub(super) fn release(&mut self, pool: &mut Pool<Fragment>) {
         if self.tail.bytes.is_empty() && self.tail.bytes.capacity() > 0 {
-            pool.put(std::mem::take(&mut self.tail));
+            let tail = std::mem::take(&mut self.tail);
+            if tail.bytes.capacity() <= READ_BUFFER_LEN_BYTES {
+                pool.put(tail);
+            }
         }
     }
 
     /// Takes memory for the tail from `pool`, if it has none.
-    pub(super) fn prepare(&mut self, pool: &mut TailPool) {
+    pub(super) fn prepare(&mut self, pool: &mut Pool<Fragment>) {
         if self.tail.bytes.capacity() == 0 {
-            self.tail = pool.take();
+            self.tail = pool.take().unwrap_or_default();
         }
     }
 
@@ -267,28 +274,6 @@ impl Output {
         if !bytes.is_empty() {
             self.pieces_len_bytes += bytes.len();
             self.pieces.push_back(Piece::Bytes(bytes));
-        }
-    }
-}
-
-/// Memory for tails that wait for their next use: an idle connection holds none.
-#[derive(Default)]
-pub(super) struct TailPool {
-    free: Vec<Fragment>,
-}
-
-impl TailPool {
-    /// Tails kept at most.
-    const COUNT_MAX: usize = 64;
-
-    fn take(&mut self) -> Fragment {
-        self.free.pop().unwrap_or_default()
-    }
-
-    fn put(&mut self, tail: Fragment) {
-        let is_usual = tail.bytes.capacity() <= READ_BUFFER_LEN_BYTES;
-        if is_usual && self.free.len() < Self::COUNT_MAX {
-            self.free.push(tail);
         }
     }
 }

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use super::batch::{Batch, ConnectionId, Ticket};
 use super::buffer::BufferPool;
 use super::disk::{Awaited, Timer};
+use super::fragment::Fragment;
 use super::gate::Gate;
 use super::gather::Gather;
 use super::links::Links;
-use super::output::TailPool;
+use super::pool::Pool;
 use super::transaction::writes_several;
 use super::window::{Placement, Window};
 use crate::command::{ClientIndex, Context, Core, Flags, Now, Resume, Row, Run, Status};
@@ -21,10 +22,6 @@ use crate::running;
 use crate::shard::{Moment, Probe, Shard};
 
 /// Everything of a lane that a connection's turn uses.
-#[expect(
-    clippy::vec_box,
-    reason = "they move between here and connections, and are large"
-)]
 pub(super) struct Parts {
     pub(super) shard: Shard,
     pub(super) core: Core,
@@ -34,10 +31,11 @@ pub(super) struct Parts {
     pub(super) region: Arc<Region>,
     pub(super) placement: Placement,
     pub(super) buffers: BufferPool,
-    pub(super) tails: TailPool,
-    pub(super) windows: Vec<Box<Window>>,
-    pub(super) gathers: Vec<Box<Gather>>,
-    pub(super) batches: Vec<Box<Batch>>,
+    /// For replies: a connection that is owed none holds none.
+    pub(super) tails: Pool<Fragment>,
+    pub(super) windows: Pool<Box<Window>>,
+    pub(super) gathers: Pool<Box<Gather>>,
+    pub(super) batches: Pool<Box<Batch>>,
     /// Large values of any shard that are no longer sent from.
     pub(super) released: Vec<Extern>,
     /// What several keys of other shards were found to be.
@@ -68,10 +66,12 @@ pub(super) struct Call<'a> {
     pub(super) transaction: Option<u64>,
 }
 
-impl Parts {
-    /// Batches kept for their next use.
-    const BATCH_COUNT_MAX: usize = 64;
+/// Kept for their next use at most.
+pub(super) const WINDOW_COUNT_MAX: usize = 256;
+pub(super) const GATHER_COUNT_MAX: usize = 256;
+pub(super) const BATCH_COUNT_MAX: usize = 64;
 
+impl Parts {
     /// Runs one command, or the next slice of one.
     #[inline]
     pub(super) fn run(
@@ -133,7 +133,7 @@ impl Parts {
 
     /// An empty batch.
     pub(super) fn take_batch(&mut self, ticket: Ticket) -> Box<Batch> {
-        match self.batches.pop() {
+        match self.batches.take() {
             Some(mut batch) => {
                 batch.ticket = ticket;
                 batch
@@ -145,9 +145,21 @@ impl Parts {
     /// Keeps a batch of this core for its next use.
     pub(super) fn put_batch(&mut self, mut batch: Box<Batch>) {
         batch.clear();
-        if self.batches.len() < Self::BATCH_COUNT_MAX {
-            self.batches.push(batch);
-        }
+        self.batches.put(batch);
+    }
+
+    /// Gives back what has waited for its next use since the last call; about once a second.
+    pub(super) fn give_back(&mut self) {
+        self.buffers.give_back();
+        self.tails.give_back();
+        self.windows.give_back();
+        self.gathers.give_back();
+        self.batches.give_back();
+        let replies = self.batches.iter().map(|batch| &batch.replies);
+        let replies = replies.chain(self.tails.iter());
+        let replies_bytes: usize = replies.map(|it| it.bytes.capacity()).sum();
+        let waiting_bytes = self.buffers.waiting_bytes() + replies_bytes;
+        self.core.stats.waiting_buffers_bytes = waiting_bytes as u64;
     }
 }
 

@@ -166,13 +166,13 @@ impl<'a> Worker<'a> {
     fn run_window(&mut self) -> Option<Turn> {
         let mut window = match self.connection.window.take() {
             Some(window) => window,
-            None => self.parts.windows.pop().unwrap_or_default(),
+            None => self.parts.windows.take().unwrap_or_default(),
         };
         window.begin();
         let turn = self.run_commands(&mut window);
         if window.is_empty() || self.connection.is_closing {
             window.clear();
-            self.parts.windows.push(window);
+            self.parts.windows.put(window);
         } else {
             self.connection.window = Some(window);
         }

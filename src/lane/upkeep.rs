@@ -26,7 +26,8 @@ impl Lane {
         Report::of(&mut self.parts.core, &self.parts.shard, is_watched, now)
     }
 
-    /// Closes connections that were idle for longer than `timeout`; about once a second. One is
+    /// Closes connections that were idle for longer than `timeout`, and gives memory back that is kept for
+    /// its next use and has had none; about once a second. A connection is
     /// idle that has neither received nor sent since the last sweep and waits for no reply.
     pub fn sweep(&mut self, now: Now) {
         let core = &mut self.parts.core;
@@ -52,6 +53,7 @@ impl Lane {
             }
         }
         self.take_killed();
+        self.parts.give_back();
     }
 
     /// Does a part of what background work should have done by now: connections leave it too little

@@ -141,6 +141,7 @@ impl Server {
         process: Process,
         reread: Reread,
     ) -> Result<Self, Error> {
+        crate::sys::give_long_allocations_back();
         let Process { signals, sockets } = process;
         let started = config.settings.clone();
         let log = Log::open(&config)?;

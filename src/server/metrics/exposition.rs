@@ -248,7 +248,7 @@ pub(super) fn memory_kinds(figures: &Figures, block_len_bytes: u64) -> [(&'stati
         ("expiry", shard.expiry_bytes),
         (
             "buffers",
-            stats.input_buffers_bytes + stats.output_buffers_bytes,
+            stats.input_buffers_bytes + stats.output_buffers_bytes + stats.waiting_buffers_bytes,
         ),
     ]
 }
