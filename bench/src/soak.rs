@@ -127,7 +127,8 @@ impl Options {
         Ok(run::Plan {
             version: version.ok_or(format!("{} is not there", program.display()))?,
             program,
-            parent: self.dir.clone(),
+            // Whoever copies the server's data does so from elsewhere.
+            parent: std::path::absolute(&self.dir).map_err(|error| error.to_string())?,
             seconds,
             share: self.share,
             server_cpus,

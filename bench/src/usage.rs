@@ -4,6 +4,7 @@
 //! which the kernel brings up to date at every switch and every tick. Where the kernel keeps none,
 //! it comes from `/proc/PID/stat`, in hundredths of a second.
 
+use std::collections::BTreeMap;
 use std::fs;
 
 /// Linux reports process times in hundredths of a second to every program (USER_HZ).
@@ -16,6 +17,8 @@ pub(crate) struct ThreadUsage {
     pub(crate) id: u32,
     pub(crate) name: String,
     pub(crate) cpu_ns: u64,
+    /// Time in which it could have run and another did.
+    pub(crate) cpu_wait_ns: u64,
 }
 
 /// CPU time of a process so far, in user and kernel.
@@ -72,6 +75,14 @@ pub(crate) fn machine_cpu_ns() -> Result<u64, String> {
     busy_ns(&read_proc("stat")?)
 }
 
+/// By thread of a process: how long it was ready to run and waited for a CPU so far; of those the kernel
+/// tells of.
+pub(crate) fn cpu_waits_ns(pid: u32) -> BTreeMap<u32, u64> {
+    let threads = threads(pid).unwrap_or_default().into_iter();
+    let waits = threads.map(|thread| (thread.id, thread.cpu_wait_ns));
+    waits.collect()
+}
+
 /// Resident memory of a process.
 pub(crate) fn rss_bytes(pid: u32) -> Result<u64, String> {
     status_bytes(pid, "VmRSS:")
@@ -110,10 +121,12 @@ fn threads(pid: u32) -> Result<Vec<ThreadUsage>, String> {
 fn thread(pid: u32, id: u32) -> Option<ThreadUsage> {
     let schedstat = read_proc(&format!("{pid}/task/{id}/schedstat")).ok()?;
     let name = read_proc(&format!("{pid}/task/{id}/comm")).ok()?;
+    let mut times = schedstat.split(' ').map(str::parse);
     Some(ThreadUsage {
         id,
         name: name.trim().to_owned(),
-        cpu_ns: schedstat.split(' ').next()?.parse().ok()?,
+        cpu_ns: times.next()?.ok()?,
+        cpu_wait_ns: times.next()?.ok()?,
     })
 }
 
@@ -191,6 +204,7 @@ mod tests {
             id,
             name: String::new(),
             cpu_ns,
+            cpu_wait_ns: 0,
         };
         let usage = |threads: Vec<ThreadUsage>| Usage {
             cpu_ns: threads.iter().map(|thread| thread.cpu_ns).sum(),

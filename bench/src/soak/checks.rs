@@ -1,8 +1,9 @@
 //! What must hold at the end of a soak, and whether it does.
 //!
 //! Growth is told from medians, since a backup or a client that asks for much is seen in single samples:
-//! the first tenth of the samples is the warm-up, in which the log fills up to its slack; of the rest
-//! the median of the last fifth is compared with that of the first fifth.
+//! the first tenth of the samples, and the first half minute, is the warm-up, in which the log fills up to
+//! its slack and every connection has had a buffer; of the rest the median of the last fifth is compared
+//! with that of the first fifth.
 
 use super::jobs::Account;
 use super::victims;
@@ -21,6 +22,8 @@ const GROWTH_BYTES_MAX: f64 = 16.0 * MIB;
 const DESCRIPTOR_GROWTH_MAX: f64 = 2.0;
 /// The part of the samples that is the warm-up, and that which is compared, of the rest.
 const WARM_UP_PART: usize = 10;
+/// Seconds that it lasts at least, unless that were more than half.
+const WARM_UP_S: f64 = 30.0;
 const COMPARED_PART: usize = 5;
 const MIB: f64 = 1_048_576.0;
 /// Warnings that are shown.
@@ -163,7 +166,11 @@ fn of_column(
         .rows()
         .filter_map(|row| row.number(column))
         .collect();
-    let (found, bound, holds) = match ends(&values) {
+    let is_early = |at_s: &f64| *at_s < WARM_UP_S;
+    let at_s = samples.rows().filter_map(|row| row.number("at_s"));
+    let warm_up_count = at_s.take_while(is_early).count();
+    let warm_up_count = warm_up_count.min(values.len() / 2);
+    let (found, bound, holds) = match ends(&values, warm_up_count) {
         Some((first, last)) => compare(first, last),
         None => ("too few samples".to_owned(), String::new(), false),
     };
@@ -175,9 +182,9 @@ fn of_column(
     }
 }
 
-/// The medians of the first and the last fifth after the warm-up.
-fn ends(values: &[f64]) -> Option<(f64, f64)> {
-    let warm = &values[values.len() / WARM_UP_PART..];
+/// The medians of the first and the last fifth after the warm-up, of so many samples at least.
+fn ends(values: &[f64], warm_up_count: usize) -> Option<(f64, f64)> {
+    let warm = &values[warm_up_count.max(values.len() / WARM_UP_PART)..];
     let len = warm.len() / COMPARED_PART;
     let median = |part: &[f64]| Some(Spread::of(part.iter().copied())?.median);
     Some((median(&warm[..len])?, median(&warm[warm.len() - len..])?))
@@ -236,7 +243,9 @@ mod tests {
             let (descriptors, mib) = at(index);
             let bytes = mib * MIB;
             table
-                .push(&format!("{index},{bytes},{bytes},{bytes},{descriptors},1"))
+                .push(&format!(
+                    "{index},{bytes},{bytes},{bytes},{descriptors},1,0,0,0"
+                ))
                 .unwrap();
         }
         table

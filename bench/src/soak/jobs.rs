@@ -1,5 +1,6 @@
 //! What goes on beside the load: each job in a thread of its own, again and again until the load ends.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -80,31 +81,57 @@ impl Job<'_> {
     }
 }
 
-/// Columns of what `sample` notes.
-const SAMPLE_COLUMNS: &str =
-    "at_s,resident_bytes,anonymous_bytes,used_memory_bytes,descriptors,connected_clients";
+/// Columns of what a sample notes.
+const SAMPLE_COLUMNS: &str = "at_s,resident_bytes,anonymous_bytes,used_memory_bytes,descriptors,\
+    connected_clients,turn_longest_us,sync_longest_us,cpu_wait_us";
+/// A wait for the disk and one for a CPU look alike to a client; these tell them apart.
+const NS_PER_US: u64 = 1_000;
 
-/// An empty table for `sample`.
+/// An empty table for [`Sampler::sample`].
 pub(super) fn samples() -> Table {
     Table::new(SAMPLE_COLUMNS)
 }
 
-/// Notes what a server holds now, `at_s` seconds since the load began.
-pub(super) fn sample(
-    pid: u32,
-    client: &mut Client,
-    at_s: f64,
-    samples: &mut Table,
-) -> Result<(), String> {
-    let info = client.ask(&["INFO"])?;
-    samples.push(&format!(
-        "{at_s:.1},{},{},{},{},{}",
-        usage::rss_bytes(pid)?,
-        usage::anonymous_bytes(pid)?,
-        client::field(&info, "used_memory")?,
-        usage::descriptor_count(pid)?,
-        client::field(&info, "connected_clients")?,
-    ))
+/// Notes what a server holds, and how long it was held up since it was asked last.
+pub(super) struct Sampler<'a> {
+    pub(super) pid: u32,
+    pub(super) client: Client,
+    pub(super) samples: &'a mut Table,
+    /// By thread: how long it had waited for a CPU until then.
+    waited: BTreeMap<u32, u64>,
+}
+
+impl<'a> Sampler<'a> {
+    pub(super) fn new(pid: u32, client: Client, samples: &'a mut Table) -> Self {
+        Self {
+            pid,
+            client,
+            samples,
+            waited: usage::cpu_waits_ns(pid),
+        }
+    }
+
+    /// One line, `at_s` seconds since the load began. The server's longest waits begin anew.
+    pub(super) fn sample(&mut self, at_s: f64) -> Result<(), String> {
+        let info = self.client.ask(&["INFO"])?;
+        self.client.ask(&["CONFIG", "RESETSTAT"])?;
+        let waited = usage::cpu_waits_ns(self.pid);
+        let since = |(thread, ns): (&u32, &u64)| ns - self.waited.get(thread).unwrap_or(ns);
+        let wait_ns = waited.iter().map(since).max().unwrap_or(0);
+        self.waited = waited;
+        let number = |name| client::field(&info, name);
+        self.samples.push(&format!(
+            "{at_s:.1},{},{},{},{},{},{},{},{}",
+            usage::rss_bytes(self.pid)?,
+            usage::anonymous_bytes(self.pid)?,
+            number("used_memory")?,
+            usage::descriptor_count(self.pid)?,
+            number("connected_clients")?,
+            number("coremap_turn_longest_us")?,
+            number("coremap_sync_longest_us")?,
+            wait_ns / NS_PER_US,
+        ))
+    }
 }
 
 /// Fetches the metrics, which must come whole.

@@ -9,6 +9,7 @@ use crate::table::{Row, Table};
 
 const S_PER_MINUTE: f64 = super::run::S_PER_MINUTE;
 const NS_PER_MS: f64 = 1e6;
+const US_PER_MS: f64 = 1e3;
 const MIB: f64 = 1_048_576.0;
 /// Percentiles of the plot: name and column.
 const PERCENTILES: &[(&str, &str)] = &[
@@ -21,6 +22,11 @@ const MEMORY: &[(&str, &str)] = &[
     ("resident", "resident_bytes"),
     ("of it anonymous: no file's pages", "anonymous_bytes"),
     ("used_memory", "used_memory_bytes"),
+];
+const WAITS: &[(&str, &str)] = &[
+    ("longest turn", "turn_longest_us"),
+    ("longest sync, beside the cores", "sync_longest_us"),
+    ("a thread's waits for a CPU, together", "cpu_wait_us"),
 ];
 const CONNECTIONS: &[(&str, &str)] = &[
     ("descriptors", "descriptors"),
@@ -62,6 +68,14 @@ impl Sources {
                 )?,
             ),
             (
+                "waits.svg",
+                plot::course(
+                    &titles("What held the server up, between two samples", "ms"),
+                    Height::Logarithmic,
+                    &lines(&self.samples, "at_s", WAITS, US_PER_MS),
+                )?,
+            ),
+            (
                 "descriptors.svg",
                 plot::course(
                     &titles("Descriptors and clients of the server", "open"),
@@ -84,7 +98,7 @@ impl Sources {
             let cells = ["check", "found", "bound", "holds"].map(|column| row.text(column));
             let _ = writeln!(text, "| {} |", cells.map(cell).join(" | "));
         }
-        text += "\n![latency](latency.svg)\n\n![memory](memory.svg)\n\n![descriptors](descriptors.svg)\n";
+        text += "\n![latency](latency.svg)\n\n![waits](waits.svg)\n\n![memory](memory.svg)\n\n![descriptors](descriptors.svg)\n";
         text += "\nLatency counts from when a command was due; a point is an interval of `latency.csv`.\n";
         let _ = write!(
             text,
@@ -157,7 +171,9 @@ mod tests {
                 ..Record::default()
             },
             latency: table("end_s,latency_p50_ns,latency_max_ns\n60.000,100000,9000000\n120,1,2\n"),
-            samples: table("at_s,resident_bytes,descriptors\n60.0,1048576,50\n90.0,2097152,50\n"),
+            samples: table(
+                "at_s,resident_bytes,descriptors,turn_longest_us\n60.0,1048576,50,9\n90.0,2097152,50,7\n",
+            ),
             checks: table(&format!(
                 "check,found,bound,holds\nscrapes,a|b,none,{holds}\n"
             )),

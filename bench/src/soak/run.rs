@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::checks::{self, Check};
 use super::client::{self, Client};
-use super::jobs::{self, Job, Reloads};
+use super::jobs::{self, Job, Reloads, Sampler};
 use super::victims;
 use crate::compare::engine;
 use crate::load::{self, Arrivals, Operation, Outcome, ValueLens};
@@ -230,11 +230,11 @@ impl Started {
     fn jobs<'a>(&'a self, plan: &'a Plan, samples: &'a mut Table) -> Result<Vec<Job<'a>>, String> {
         let address = self.server.address.as_str();
         let (pid, port) = (self.server.pid(), self.port.to_string());
-        let mut client = Client::connect(address)?;
+        let mut sampler = Sampler::new(pid, Client::connect(address)?, samples);
         let began_at = clock::now();
         let sample = move || {
             let at_s = clock::now().duration_since(began_at).as_secs_f64();
-            jobs::sample(pid, &mut client, at_s, samples)
+            sampler.sample(at_s)
         };
         let mut reloads = self.reloads.clone();
         let job = |name, every, run| Job { name, every, run };
