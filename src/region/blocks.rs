@@ -12,9 +12,14 @@
 
 use std::collections::VecDeque;
 use std::sync::{MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::{BlockIndex, Region, to_usize};
 use crate::limits::{PREPARED_BLOCKS_MAX, PREPARED_BLOCKS_MIN, RESIDENT_FREE_BLOCKS_MAX};
+
+/// The pace at which a preparing thread gives blocks back to the kernel. For one of a file that is about
+/// half a millisecond in which no page fault of the file is served, so it must not come to many in a row.
+const SURPLUS_BLOCK_INTERVAL: Duration = Duration::from_millis(5);
 
 /// What a block is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,8 +39,13 @@ pub(super) struct FreeLists {
     /// By shard: blocks it may take that count against the budget already.
     granted: Vec<u32>,
     preparation: Preparation,
-    /// Free blocks of the log that keep their pages at most.
+    /// Free blocks of the log that keep their pages, besides what is soon used again.
     resident_max: usize,
+    /// Blocks of the log that were taken since those that are ready were made ready again.
+    taken_count: usize,
+    /// So many are likely to be taken before the next round: those that became free keep their pages if
+    /// the budget has room for them.
+    demand_count: usize,
     /// Whether something changed since the preparing thread looked.
     is_rung: bool,
 }
@@ -56,6 +66,9 @@ struct Pending {
 struct FreeBlocks {
     /// Free and backed by pages; used first.
     resident: Vec<u32>,
+    /// Of a file: backed by pages that a round has written, so that the first change of each one costs
+    /// a page fault.
+    written: Vec<u32>,
     /// Returned and given back to the kernel.
     released: Vec<u32>,
     /// Blocks from here to the end were never taken.
@@ -133,40 +146,43 @@ impl Region {
             free.preparation = Preparation::Running;
         }
         while free.preparation == Preparation::Running {
-            let surplus = free.pop_surplus();
-            let wanted = surplus
-                .is_none()
-                .then(|| self.pop_wanted(&mut free))
-                .flatten();
-            let is_done = match (surplus, wanted) {
-                (Some(index), _) => {
-                    drop(free);
-                    self.release_block(Use::Log, index);
-                    true
+            if let Some((kind, index, has_room)) = self.pop_wanted(&mut free) {
+                drop(free);
+                let is_done = self.prepare_block(kind, index, has_room);
+                free = self.lock_free();
+                if is_done {
+                    continue;
                 }
-                (None, Some((kind, index))) => {
-                    drop(free);
-                    self.prepare_block(kind, index)
-                }
-                (None, None) => {
-                    drop(free);
-                    false
-                }
-            };
-            free = self.lock_free();
-            if !is_done && !free.is_rung {
-                free = self
-                    .taken
-                    .wait(free)
-                    .unwrap_or_else(PoisonError::into_inner);
+                free = self.wait_for_ring(free, Duration::MAX);
+            } else if let Some(index) = self.pop_surplus(&mut free) {
+                drop(free);
+                self.release_block(Use::Log, index);
+                free = self.wait_for_ring(self.lock_free(), SURPLUS_BLOCK_INTERVAL);
+            } else {
+                free = self.wait_for_ring(free, Duration::MAX);
             }
             free.is_rung = false;
         }
     }
 
+    /// Waits until something changes or `timeout` is over. For the preparing thread.
+    fn wait_for_ring<'a>(
+        &self,
+        free: MutexGuard<'a, FreeLists>,
+        timeout: Duration,
+    ) -> MutexGuard<'a, FreeLists> {
+        let waited = self
+            .taken
+            .wait_timeout_while(free, timeout, |free| !free.is_rung);
+        waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+
     /// Lets [`prepare_blocks`](Self::prepare_blocks) return, now or as soon as it is called.
     pub fn stop_preparing(&self) {
-        self.lock_free().preparation = Preparation::Stopped;
+        let mut free = self.lock_free();
+        free.preparation = Preparation::Stopped;
+        free.is_rung = true;
+        drop(free);
         self.taken.notify_all();
     }
 
@@ -207,9 +223,10 @@ impl Region {
         let is_asked =
             kind == Use::Index || free.preparation != Preparation::Running || !self.is_disk_full();
         let list = free.of(kind);
-        let resident = list.resident.pop();
+        let resident = list.resident.pop().or_else(|| list.written.pop());
         let untouched = || is_asked.then(|| list.pop_untouched()).flatten();
         let index = resident.or_else(untouched);
+        free.taken_count += usize::from(kind == Use::Log);
         self.ring(&mut free);
         drop(free);
         let is_there = match (resident, index) {
@@ -249,7 +266,7 @@ impl Region {
     /// meanwhile.
     fn defer(&self, block: BlockIndex, round: u64, heir: Option<u16>) {
         let mut free = self.lock_free();
-        let held_count = free.pending.len() + free.log.resident.len();
+        let held_count = free.pending.len() + free.log.backed_count();
         let is_charged = held_count >= free.resident_max;
         free.pending.push_back(Pending {
             block: block.0,
@@ -267,6 +284,7 @@ impl Region {
     pub(super) fn release_pending(&self, round: u64) {
         let mut free = self.lock_free();
         let mut charged_count = 0;
+        free.note_round();
         while free
             .pending
             .front()
@@ -279,7 +297,7 @@ impl Region {
                 Some(heir) => free.granted[usize::from(heir)] += 1,
                 None => charged_count += u64::from(pending.is_charged),
             }
-            free.log.resident.push(pending.block);
+            free.log.written.push(pending.block);
         }
         self.ring(&mut free);
         let is_prepared = free.preparation == Preparation::Running;
@@ -292,7 +310,7 @@ impl Region {
 
     fn release_surplus(&self) {
         loop {
-            let surplus = self.lock_free().pop_surplus();
+            let surplus = self.pop_surplus(&mut self.lock_free());
             let Some(surplus) = surplus else {
                 return;
             };
@@ -331,21 +349,43 @@ impl Region {
         }
     }
 
-    fn pop_wanted(&self, free: &mut FreeLists) -> Option<(Use, u32)> {
+    /// A block of the log, backed by pages, beyond those that are kept so. Those that are about to be used
+    /// again are kept: to give the kernel a block of a file back and take another stops every page
+    /// fault of the file meanwhile, for milliseconds.
+    fn pop_surplus(&self, free: &mut FreeLists) -> Option<u32> {
+        let room_count = to_usize(self.available_bytes() >> self.block_shift);
+        let granted_count: u32 = free.granted.iter().sum();
+        let kept_count = (2 * free.demand_count).min(room_count + granted_count as usize);
+        let list = &mut free.log;
+        let is_surplus = list.backed_count() > free.resident_max.max(kept_count);
+        is_surplus.then(|| {
+            list.written
+                .pop()
+                .unwrap_or_else(|| list.resident.swap_remove(0))
+        })
+    }
+
+    /// What the preparing thread is to make ready next, and whether it has room on disk.
+    fn pop_wanted(&self, free: &mut FreeLists) -> Option<(Use, u32, bool)> {
         let wanted_count = self.prepared_wanted();
         [Use::Log, Use::Index].into_iter().find_map(|kind| {
             let list = free.of(kind);
+            if list.resident.len() >= wanted_count {
+                return None;
+            }
+            if let Some(index) = list.written.pop() {
+                return Some((kind, index, true));
+            }
             let held_bytes = self.block_len_bytes() * list.resident.len() as u64;
-            let is_wanted =
-                list.resident.len() < wanted_count && self.available_bytes() > held_bytes;
-            let index = is_wanted.then(|| list.pop_untouched()).flatten()?;
-            Some((kind, index))
+            let has_room = self.available_bytes() > held_bytes;
+            let index = has_room.then(|| list.pop_untouched()).flatten()?;
+            Some((kind, index, false))
         })
     }
 
     /// Makes the kernel back a block that is in nobody's hands. False: there is no room.
-    fn prepare_block(&self, kind: Use, index: u32) -> bool {
-        if !self.back(kind, index) {
+    fn prepare_block(&self, kind: Use, index: u32, has_room: bool) -> bool {
+        if !has_room && !self.back(kind, index) {
             return false;
         }
         self.touch(BlockIndex(index));
@@ -388,13 +428,21 @@ impl FreeLists {
             granted: vec![0; shard_count],
             preparation: Preparation::Idle,
             resident_max: RESIDENT_FREE_BLOCKS_MAX,
+            taken_count: 0,
+            demand_count: 0,
             is_rung: false,
         }
     }
 
-    /// A block of the log, backed by pages, beyond those that are kept so.
-    fn pop_surplus(&mut self) -> Option<u32> {
-        (self.log.resident.len() > self.resident_max).then(|| self.log.resident.swap_remove(0))
+    /// A round has written what was made ready before: that is to be made ready again. Where rounds
+    /// follow each other fast, so rarely that each block taken pays for one.
+    fn note_round(&mut self) {
+        self.demand_count -= self.demand_count.div_ceil(8);
+        if self.taken_count > self.log.resident.len() {
+            self.log.written.append(&mut self.log.resident);
+            self.demand_count = self.demand_count.max(self.taken_count);
+            self.taken_count = 0;
+        }
     }
 
     const fn of(&mut self, kind: Use) -> &mut FreeBlocks {
@@ -412,6 +460,11 @@ impl FreeBlocks {
             end: blocks.end,
             ..Self::default()
         }
+    }
+
+    /// Free blocks that are backed by pages.
+    fn backed_count(&self) -> usize {
+        self.resident.len() + self.written.len()
     }
 
     /// A block without pages: one given back to the kernel, else one that was never taken.
@@ -465,6 +518,19 @@ mod tests {
         if locked.lock().is_ok() {
             assert_eq!(released_count(&locked), 4);
         }
+    }
+
+    #[test]
+    fn what_was_ready_before_a_round_is_made_ready_again_once_as_much_was_taken() {
+        let mut free = FreeLists::new(0..8, 0..0, 1);
+        free.log.resident = vec![0, 1];
+        free.taken_count = 2;
+        free.note_round();
+        assert_eq!(free.log.resident, [0, 1]);
+        free.taken_count += 1;
+        free.note_round();
+        assert_eq!(free.log.written, [0, 1]);
+        assert!(free.log.resident.is_empty());
     }
 
     #[test]

@@ -229,7 +229,7 @@ impl Server {
         when_listening(&server, &plan)?;
         if let Some(data) = data {
             data.load(&control)?;
-            server.syncer = Some(Syncer::start(region, control, shared)?);
+            server.syncer = Some(Syncer::start(region, control, shared, plan.cpus.clone())?);
         }
         server.log_start(&plan);
         Ok(server)

@@ -23,6 +23,7 @@ use crate::command::Shared;
 use crate::error::Error;
 use crate::limits::{ROUND_GATHER_FACTOR, ROUND_GATHER_US_MAX};
 use crate::region::Region;
+use crate::sys;
 
 /// The pace of rounds that nobody asks for.
 const EVERY_SECOND_US: u64 = 1_000_000;
@@ -40,6 +41,7 @@ impl Syncer {
         region: Arc<Region>,
         control: Arc<Control>,
         shared: Arc<Shared>,
+        core_cpus: Vec<usize>,
     ) -> Result<Self, Error> {
         let is_stopping = Arc::new(AtomicBool::new(false));
         let work = Work {
@@ -54,7 +56,10 @@ impl Syncer {
         };
         let thread = Builder::new()
             .name("syncer".to_owned())
-            .spawn(move || work.run())
+            .spawn(move || {
+                sys::keep_off(&core_cpus);
+                work.run();
+            })
             .map_err(|error| Error::start("cannot start the syncing thread", &error))?;
         Ok(Self {
             region,
