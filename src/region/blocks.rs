@@ -8,7 +8,9 @@
 //! **Preparing.** The first touch of a huge page makes the kernel clear it: 0.1 ms, and on a virtual
 //! machine whose host has to find the memory first, 5 ms. So that no core waits for that in the
 //! middle of a turn, a thread of its own can keep a few blocks ready
-//! ([`Region::prepare_blocks`]).
+//! ([`Region::prepare_blocks`]). In a file a round makes every page read-only once more, so it does the
+//! same again for blocks that a round has written; and of those that come back it keeps as many as are
+//! likely to be taken before the next round.
 
 use std::collections::VecDeque;
 use std::sync::{MutexGuard, PoisonError};
