@@ -280,6 +280,10 @@ pub const OUTPUT_PAUSE_LEN_BYTES: usize = MIB;
 /// Part of the host's memory that connections' buffers may take, unless `maxmemory-clients` says
 /// otherwise. Beyond: the connection that holds most is closed.
 pub const MAXMEMORY_CLIENTS_DEFAULT_DIVISOR: u64 = 10;
+/// What a server has resident at most besides `maxmemory`, a 128th of that for the marks of dead records, and
+/// the buffers that INFO counts: the program, its tables, and free blocks at hand (for the log, and in a file
+/// as many for the index). Checked by `tests/memory.rs` over mixes of writes.
+pub const RESIDENT_BASE_LEN_BYTES: u64 = 64 * MIB as u64;
 /// Unread input after which a connection is closed, as Redis's `client-query-buffer-limit`.
 pub const QUERY_BUFFER_LEN_BYTES_MAX: usize = GIB;
 /// What `maxclients` may be at most: what Redis accepts for it.
