@@ -193,6 +193,13 @@ pub const COMPACTION_DEBT_LEN_BYTES_MIN: u64 = 4096;
 /// Milliseconds that one write at the budget waits for the disk before it gives up with `-OOM`: some
 /// rounds of a disk that is not slow. Nothing else runs on its core meanwhile.
 pub const ROUND_WAIT_MS_MAX: u64 = 25;
+/// The same for what removes, which must not fail as long as the disk answers.
+pub const REMOVAL_WAIT_MS_MAX: u64 = 1_000;
+/// Milliseconds for which writes of clients are held back while keys are evicted and the disk has not yet given
+/// back what they need: longer than the rounds of a slow disk, and an end if memory does not come back.
+pub const HELD_BACK_MS_MAX: u64 = 5_000;
+/// Milliseconds after which a connection whose write was held back looks again.
+pub const HELD_BACK_STEP_MS: u64 = 2;
 /// Blocks one write at the budget may compact before it gives up with `-OOM`.
 pub const EMERGENCY_COMPACTION_BLOCKS_MAX: usize = 256;
 /// Bytes of a large value that background work releases or copies at a time: about 0.5 ms.
@@ -214,6 +221,11 @@ pub const TURN_EXPIRY_COUNT: usize = 256;
 pub const EVICTION_HEADROOM_BLOCKS: u64 = 4;
 /// Part of `maxmemory` that stays free at most for that.
 pub const EVICTION_HEADROOM_DIVISOR: u64 = 32;
+/// How much more of both stays free in a file, where memory comes back some rounds after it was freed.
+/// (Measured: bench/results/2026-11-21-turns-at-the-budget.)
+pub const EVICTION_HEADROOM_IN_FILE_FACTOR: u64 = 4;
+/// Part of that headroom below which writes are held back until more has come back.
+pub const HELD_BACK_DIVISOR: u64 = 4;
 /// Part of the live bytes that is dead while keys are evicted: compaction then finds blocks with much
 /// dead in them, and few bytes hold nothing.
 pub const EVICTED_DIVISOR: u64 = 12;

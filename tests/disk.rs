@@ -214,6 +214,59 @@ fn a_full_disk_refuses_writes_and_nothing_else_until_there_is_room() {
     written.check(&mut disk.start().client());
 }
 
+/// Changes what system calls of the server do, as strace's `inject=` says; none, and the test is skipped,
+/// where that is not possible. The tracer ends with the server.
+fn tamper(server: &Server, inject: &str) -> Option<Child> {
+    let tracer = Command::new("strace")
+        .args(["-f", "-e", &format!("inject={inject}"), "-e"])
+        .args(["trace=fdatasync,msync,sync_file_range", "-p"])
+        .arg(server.pid().to_string())
+        .stderr(Stdio::piped())
+        .spawn();
+    let Ok(mut tracer) = tracer else {
+        skip_because("strace is not installed");
+        return None;
+    };
+    let said = tracer.stderr.take().expect("it is piped");
+    let mut lines = BufReader::new(said).lines();
+    let is_attached = lines.any(|line| line.is_ok_and(|line| line.contains(" attached")));
+    if !is_attached {
+        // It has ended: there is nobody to wait for but itself.
+        let _ = tracer.wait();
+        skip_because("strace may not attach");
+        return None;
+    }
+    // It writes a line for each call, and ends with the server.
+    std::thread::spawn(move || lines.for_each(drop));
+    Some(tracer)
+}
+
+/// They were refused as if eviction were off, or kept the core for as long as they could wait.
+#[test]
+fn writes_that_are_faster_than_the_disk_wait_for_it_while_keys_are_evicted() {
+    let folder = Folder::new();
+    let path = folder.path().to_str().expect("the path is text");
+    let arguments = ["--dir", path, "--shards", "2", "--maxmemory", "64mb"];
+    let policy = ["--maxmemory-policy", "allkeys-lru"];
+    let server = Server::start(&[&arguments[..], &policy].concat());
+    server.wait_until_loaded();
+    let Some(mut tracer) = tamper(&server, "fdatasync,msync:delay_enter=100000") else {
+        return;
+    };
+    let (mut client, value) = (server.client(), "v".repeat(VALUE_LEN_BYTES));
+    for first in (0..200_000).step_by(BATCH_LEN) {
+        let set = |number: usize| request(&["SET", &format!("key:{number}"), &value]);
+        let batch: Vec<u8> = (first..first + BATCH_LEN).flat_map(set).collect();
+        client.send(&batch);
+        client.expect_bytes(&b"+OK\r\n".repeat(BATCH_LEN));
+    }
+    // Who reads does not wait.
+    client.send(b"PING\r\n");
+    client.expect_bytes(b"+PONG\r\n");
+    drop(server);
+    let _ = tracer.wait();
+}
+
 /// The server ended with a crash report, as if the fault were its own.
 #[test]
 fn a_disk_that_takes_nothing_ends_the_server_with_the_reason() {
@@ -224,24 +277,9 @@ fn a_disk_that_takes_nothing_ends_the_server_with_the_reason() {
     server.wait_until_loaded();
     let mut client = server.client();
     client.expect("SET kept 1", "+OK\\r\\n");
-    let inject = "inject=fdatasync,msync,sync_file_range:error=EROFS";
-    let tracer = Command::new("strace")
-        .args(["-f", "-e", inject, "-p", &server.pid().to_string()])
-        .stderr(Stdio::piped())
-        .spawn();
-    let Ok(mut tracer) = tracer else {
-        return skip_because("strace is not installed");
+    let Some(mut tracer) = tamper(&server, "fdatasync,msync,sync_file_range:error=EROFS") else {
+        return;
     };
-    let said = tracer.stderr.take().expect("it is piped");
-    let mut lines = BufReader::new(said).lines();
-    let is_attached = lines.any(|line| line.is_ok_and(|line| line.contains(" attached")));
-    if !is_attached {
-        // It has ended: there is nobody to wait for but itself.
-        let _ = tracer.wait();
-        return skip_because("strace may not attach");
-    }
-    // It writes a line for each call, and ends with the server.
-    std::thread::spawn(move || lines.for_each(drop));
     client.send(b"SET lost 1\r\n");
     assert_eq!(client.rest(), b"", "it is not acknowledged");
     let (status, said) = server.wait();

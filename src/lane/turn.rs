@@ -58,6 +58,9 @@ impl<'a> Worker<'a> {
     /// A worker with a full budget.
     pub(super) fn new(parts: &'a mut Parts, connection: &'a mut Connection, now: Now) -> Self {
         parts.core.look_around(now);
+        if parts.shard.awaits_disk(now.ms()) {
+            parts.core.hold_writes_back(now);
+        }
         let session = &parts.core.clients[connection.client];
         parts.shard.set_quiet(session.is_no_touch);
         Self {

@@ -31,7 +31,8 @@
 use crate::atomic::Ordering;
 use crate::hash::KeyHash;
 use crate::limits::{
-    EVICTED_DIVISOR, EVICTION_HEADROOM_BLOCKS, EVICTION_HEADROOM_DIVISOR, YOUNG_DIVISOR,
+    EVICTED_DIVISOR, EVICTION_HEADROOM_BLOCKS, EVICTION_HEADROOM_DIVISOR,
+    EVICTION_HEADROOM_IN_FILE_FACTOR, HELD_BACK_DIVISOR, YOUNG_DIVISOR,
 };
 
 use super::compact::{BATCH_COUNT, Met, RECORD_NS, Victim};
@@ -146,6 +147,11 @@ impl Shard {
             || held_bytes + self.region.block_len_bytes() >= self.region.held_bytes_max()
     }
 
+    /// Whether so little is left that what is freed now may come too late.
+    pub(super) fn is_nearly_out_of_memory(&self) -> bool {
+        self.region.available_bytes() < self.headroom_bytes() / HELD_BACK_DIVISOR
+    }
+
     /// Evicts for writes of `len_bytes`, if it is time to.
     pub(super) fn evict_ahead(&mut self, len_bytes: u64, time_ns: u64) {
         if !self.is_evicting() {
@@ -196,7 +202,13 @@ impl Shard {
     fn headroom_bytes(&self) -> u64 {
         let shard_count = self.region.shard_count() as u64;
         let wanted_bytes = self.region.block_len_bytes() * EVICTION_HEADROOM_BLOCKS * shard_count;
-        wanted_bytes.min(self.region.maxmemory_bytes() / EVICTION_HEADROOM_DIVISOR)
+        let most_bytes = self.region.maxmemory_bytes() / EVICTION_HEADROOM_DIVISOR;
+        let factor = if self.region.is_durable() {
+            EVICTION_HEADROOM_IN_FILE_FACTOR
+        } else {
+            1
+        };
+        wanted_bytes.min(most_bytes) * factor
     }
 
     /// Looks at some records under a hand; returns how many bytes went.

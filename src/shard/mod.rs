@@ -107,6 +107,8 @@ pub struct Shard {
     evictor: Evictor,
     staged: Vec<Staged>,
     room: Room,
+    /// Since when writes are held back until the disk has caught up.
+    held_back_since_ms: Option<u64>,
     publish_depth: u32,
     /// None while nothing is watched.
     watches: Option<Box<Watches>>,
@@ -269,6 +271,7 @@ impl Shard {
             evictor: Evictor::default(),
             staged: Vec::new(),
             room: Room::default(),
+            held_back_since_ms: None,
             publish_depth: 0,
             watches: None,
             large_len_bytes_min: LARGE_VALUE_LEN_BYTES_MIN.min(record_len_bytes_max),
@@ -532,7 +535,7 @@ impl Shard {
         match self.log.reserve(len_bytes, purpose) {
             Some(reserved) => Ok(Space::Log(reserved)),
             None => self
-                .with_room(|shard| shard.log.reserve(len_bytes, purpose))
+                .with_room_for(purpose, |shard| shard.log.reserve(len_bytes, purpose))
                 .map(Space::Log),
         }
     }

@@ -17,7 +17,7 @@ use crate::limits::{
 };
 
 use super::wait::Wait;
-use super::{OutOfMemory, Retired, Shard};
+use super::{OutOfMemory, Purpose, Retired, Shard};
 
 /// What freeing something small counts as: some cache lines are touched.
 const SMALL_COST_BYTES: u64 = 4096;
@@ -68,9 +68,18 @@ impl Shard {
     }
 
     /// Tries until `attempt` succeeds, reclaiming memory in between.
-    #[cold]
     pub(super) fn with_room<T>(
         &mut self,
+        attempt: impl FnMut(&mut Self) -> Option<T>,
+    ) -> Result<T, OutOfMemory> {
+        self.with_room_for(Purpose::Write, attempt)
+    }
+
+    /// The same for what may have to wait longer.
+    #[cold]
+    pub(super) fn with_room_for<T>(
+        &mut self,
+        purpose: Purpose,
         mut attempt: impl FnMut(&mut Self) -> Option<T>,
     ) -> Result<T, OutOfMemory> {
         if let Some(done) = attempt(self) {
@@ -86,7 +95,7 @@ impl Shard {
         self.emergency_count += 1;
         let mut effort = Effort {
             compaction_count_left: EMERGENCY_COMPACTION_BLOCKS_MAX,
-            wait: Wait::default(),
+            wait: Wait::of(purpose),
         };
         while self.reclaim(&mut effort) {
             if let Some(done) = attempt(self) {
@@ -127,7 +136,7 @@ impl Shard {
     }
 
     /// Whether memory will come back without anything being done here.
-    fn is_owed(&self) -> bool {
+    pub(super) fn is_owed(&self) -> bool {
         let is_owed =
             self.limbo.len() > 0 || self.log.has_unsettled() || self.region.is_awaiting_round();
         // Nobody runs rounds while the shards are being recovered.

@@ -197,7 +197,7 @@ impl Shard {
         } else {
             Purpose::Bound
         };
-        self.with_room(|shard| {
+        self.with_room_for(purpose, |shard| {
             let has_segments = shard.table.keep_segments(need.segment_count());
             (has_segments && shard.log.keep_room(need.log_len_bytes, purpose)).then_some(())
         })

@@ -10,7 +10,7 @@ use crate::command::slowlog::{Excerpt, SlowLog};
 use crate::command::tally::Tally;
 use crate::command::transaction::Watching;
 use crate::command::{ClientIndex, Flags, Row, Scope};
-use crate::limits::{EXACT_BELOW_US, TURN_COMMAND_COUNT_MAX};
+use crate::limits::{EXACT_BELOW_US, HELD_BACK_STEP_MS, TURN_COMMAND_COUNT_MAX};
 use crate::metrics::CoreStats;
 use crate::shard::{Eviction, Shard};
 
@@ -114,6 +114,15 @@ impl Core {
         if self.pause.is_some_and(|pause| pause.until_ms <= now.ms()) {
             self.pause = None;
         }
+    }
+
+    /// Has writes wait a moment, as CLIENT PAUSE would, unless that is so already.
+    #[cold]
+    pub fn hold_writes_back(&mut self, now: Now) {
+        self.pause.get_or_insert(Pause {
+            until_ms: now.ms() + HELD_BACK_STEP_MS,
+            is_of_all: false,
+        });
     }
 
     /// Until when a command of `row` waits, if it does. What ends a pause does not wait for it.
