@@ -225,7 +225,8 @@ impl Batch {
         parts.shard.set_quiet(self.is_quiet);
         let mut ahead = Ahead::of(self.ran);
         while self.ran < self.commands.len() {
-            if self.replies.bytes.len() >= self.reply_len_bytes_max {
+            // What a command that is not done keeps behind the replies comes back to nobody else.
+            if self.finished_len_bytes() >= self.reply_len_bytes_max {
                 return Left::Full;
             }
             ahead.slide(self, parts);
@@ -255,7 +256,7 @@ impl Batch {
         self.replies = replies;
         self.resume = resume;
         if status == Status::Done {
-            let start = self.ends.last().copied().unwrap_or(0);
+            let start = self.finished_len_bytes();
             if self.replies.is_error_at(start) {
                 let reply = &self.replies.bytes[start..];
                 parts.core.note_error(Some(command.row), reply);
@@ -265,6 +266,11 @@ impl Batch {
             self.element_count = std::mem::take(&mut self.resume).count;
         }
         status
+    }
+
+    /// Where the replies of the commands that ran end.
+    fn finished_len_bytes(&self) -> usize {
+        self.ends.last().copied().unwrap_or(0)
     }
 }
 

@@ -271,6 +271,65 @@ fn a_large_value_is_compared_and_replaced_by_another_in_slices() {
 }
 
 #[test]
+fn what_a_command_in_slices_keeps_is_no_reply_that_fills_a_batch() {
+    let mut lanes = lanes(2, 21);
+    let id = lanes[0].connect(Peer::default(), NOW);
+    let tag = key_of(1, 0);
+    let keys: Vec<String> = (0..7).map(|number| format!("{{{tag}}}{number}")).collect();
+    // Six values that are copied to one place come to more than the bound.
+    let value = vec![b'v'; 200_000];
+    for key in &keys[1..] {
+        send(
+            &mut lanes[0],
+            id,
+            &command(&[b"SET", key.as_bytes(), &value]),
+        );
+    }
+    assert_eq!(run_until(&mut lanes, id, 30), b"+OK\r\n".repeat(6));
+    let mut words: Vec<&[u8]> = vec![b"BITOP", b"OR"];
+    words.extend(keys.iter().map(String::as_bytes));
+    send(&mut lanes[0], id, &command(&words));
+    assert_eq!(run_until(&mut lanes, id, 9), b":200000\r\n");
+}
+
+#[test]
+fn a_value_is_summed_up_in_slices_behind_replies_that_all_but_reach_the_bound() {
+    let mut lanes = lanes(2, 20);
+    let id = lanes[0].connect(Peer::default(), NOW);
+    let [large, small] = [0, 1].map(|number| key_of(1, number));
+    let [large, small] = [&large, &small].map(String::as_bytes);
+    let value = vec![b'l'; 3 << 20];
+    send(&mut lanes[0], id, &command(&[b"SET", large, &value]));
+    assert_eq!(run_until(&mut lanes, id, 5), b"+OK\r\n");
+    send(&mut lanes[0], id, &command(&[b"DIGEST", large]));
+    let digest = run_until(&mut lanes, id, 1);
+
+    // The state of a sum has more bytes than are left to the bound; nothing else has.
+    let filler_len_bytes = 1 << 14;
+    send(
+        &mut lanes[0],
+        id,
+        &command(&[b"SET", small, &value[..filler_len_bytes - 10]]),
+    );
+    let mut replies_len_bytes = 5;
+    while replies_len_bytes < BATCH_REPLY_LEN_BYTES_MAX - filler_len_bytes {
+        send(&mut lanes[0], id, &command(&[b"GET", small]));
+        replies_len_bytes += filler_len_bytes;
+    }
+    let rest_len_bytes = BATCH_REPLY_LEN_BYTES_MAX - 1 - replies_len_bytes;
+    let last = (rest_len_bytes - 10 - 1).to_string();
+    send(
+        &mut lanes[0],
+        id,
+        &command(&[b"GETRANGE", small, b"0", last.as_bytes()]),
+    );
+    send(&mut lanes[0], id, &command(&[b"DIGEST", large]));
+    let output = run_until(&mut lanes, id, BATCH_REPLY_LEN_BYTES_MAX - 1 + digest.len());
+    assert!(output.ends_with(&digest));
+    assert_eq!(output.len(), BATCH_REPLY_LEN_BYTES_MAX - 1 + digest.len());
+}
+
+#[test]
 fn two_large_values_on_their_way_to_one_shard_both_arrive() {
     let mut lanes = lanes(2, 14);
     let ids: Vec<_> = (0..2)
