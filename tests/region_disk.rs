@@ -147,6 +147,35 @@ fn prepared_blocks_of_a_file_have_room_on_disk_and_surplus_ones_give_it_back() {
 }
 
 #[test]
+fn what_was_kept_for_the_next_round_goes_although_there_is_none() {
+    let folder = Folder::new();
+    let region = serve(folder.path());
+    let room = || room_bytes(folder.path());
+    let before = room();
+    std::thread::scope(|scope| {
+        let preparer = scope.spawn(|| region.prepare_blocks());
+        let taken: Vec<_> = std::iter::from_fn(|| region.take_block()).collect();
+        for (block, sequence) in taken.iter().zip(1..) {
+            region.assign_block(*block, 0, sequence);
+        }
+        region.sync().expect("a disk in order");
+        for block in taken {
+            region.return_block(block);
+        }
+        while region.wants_round() {
+            region.sync().expect("a disk in order");
+        }
+        let until = common::now() + common::PATIENCE;
+        while room() > before + 9 * BLOCK_LEN_BYTES {
+            assert!(common::now() < until, "{} bytes are kept", room() - before);
+            std::thread::yield_now();
+        }
+        region.stop_preparing();
+        preparer.join().expect("the preparer ends");
+    });
+}
+
+#[test]
 fn blocks_that_come_back_as_fast_as_they_are_taken_keep_their_room_on_disk() {
     let folder = Folder::new();
     let region = serve(folder.path());

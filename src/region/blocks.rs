@@ -22,6 +22,8 @@ use crate::limits::{PREPARED_BLOCKS_MAX, PREPARED_BLOCKS_MIN, RESIDENT_FREE_BLOC
 /// The pace at which a preparing thread gives blocks back to the kernel. For one of a file that is about
 /// half a millisecond in which no page fault of the file is served, so it must not come to many in a row.
 const SURPLUS_BLOCK_INTERVAL: Duration = Duration::from_millis(5);
+/// Where no block is taken and no round frees any for so long, half of what is kept for such takes goes.
+const DEMAND_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What a block is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,7 +163,11 @@ impl Region {
                 self.release_block(Use::Log, index);
                 free = self.wait_for_ring(self.lock_free(), SURPLUS_BLOCK_INTERVAL);
             } else {
-                free = self.wait_for_ring(free, Duration::MAX);
+                let patience = free.demand_patience();
+                free = self.wait_for_ring(free, patience);
+                if !free.is_rung {
+                    free.demand_count /= 2;
+                }
             }
             free.is_rung = false;
         }
@@ -228,7 +234,7 @@ impl Region {
         let resident = list.resident.pop().or_else(|| list.written.pop());
         let untouched = || is_asked.then(|| list.pop_untouched()).flatten();
         let index = resident.or_else(untouched);
-        free.taken_count += usize::from(kind == Use::Log);
+        free.taken_count += usize::from(kind == Use::Log && index.is_some());
         self.ring(&mut free);
         drop(free);
         let is_there = match (resident, index) {
@@ -444,6 +450,15 @@ impl FreeLists {
             self.log.written.append(&mut self.log.resident);
             self.demand_count = self.demand_count.max(self.taken_count);
             self.taken_count = 0;
+        }
+    }
+
+    /// How long the preparing thread waits before it forgets some of the demand.
+    const fn demand_patience(&self) -> Duration {
+        if self.demand_count > 0 {
+            DEMAND_INTERVAL
+        } else {
+            Duration::MAX
         }
     }
 
