@@ -191,8 +191,9 @@ fn region(settings: &Settings, plan: &Plan) -> Result<Region, Error> {
     if settings.lock_memory {
         let locked = region.lock();
         locked.map_err(|error| {
+            let fix = probe::lock_fix(&error);
             Error::start(
-                "lock-memory: the kernel refuses, raise `ulimit -l`, or LimitMEMLOCK= in the service file",
+                format_args!("lock-memory: the kernel refuses, {fix}"),
                 &error,
             )
         })?;

@@ -160,6 +160,15 @@ fn io_uring_disabled() -> Option<String> {
     std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled").ok()
 }
 
+/// What helps where the kernel does not lock the region (`lock-memory`).
+pub(crate) fn lock_fix(refusal: &io::Error) -> &'static str {
+    match refusal.kind() {
+        // It could not take locked pages back.
+        io::ErrorKind::InvalidInput => "Linux 5.18 or newer is needed",
+        _ => MEMLOCK_FIX,
+    }
+}
+
 /// Makes one ring; dropping it closes it.
 fn make_ring(depth: u32) -> io::Result<OwnedFd> {
     // `struct io_uring_params`: 120 bytes, all zero for no flags; the kernel fills it in.

@@ -70,6 +70,13 @@ impl Forbidden {
         error: libc::EPERM,
     };
 
+    /// Taking locked pages back, as on kernels before 5.18.
+    pub(crate) const RELEASE_LOCKED: Self = Self {
+        call: libc::SYS_madvise,
+        third: Some(libc::MADV_DONTNEED_LOCKED),
+        error: libc::EINVAL,
+    };
+
     /// Arguments of python3 by which it becomes the program under test, without that call; `None` if
     /// there is no python3.
     pub(crate) fn arguments(self, arguments: &[&str]) -> Option<Vec<String>> {

@@ -1,5 +1,7 @@
 //! What keeps a server from starting: the kernel's age, io_uring, and the limits of the process.
 
+use std::io;
+
 use super::checks::{Finding, Unknown};
 use super::host::{Host, field};
 use crate::error::reason_text;
@@ -81,11 +83,16 @@ pub(super) fn memlock(host: &Host) -> Result<Finding, Unknown> {
     Ok(if limit_bytes < probe::MEMLOCK_BYTES_MIN {
         let least_kib = probe::MEMLOCK_BYTES_MIN / KIB as u64;
         Finding::bad(format!("{value}, at least {least_kib} KiB are needed"), fix)
-    } else if let Some(reason) = lock_refusal(host, limit_bytes)? {
+    } else if let Some(error) = lock_refusal(host, limit_bytes)? {
+        let reason = reason_text(&error);
         Finding::bad(
-            format!("{value}, lock-memory counts all reserved addresses: {reason}"),
-            "ulimit -l unlimited\n\
-             systemctl edit coremap.service   # [Service] LimitMEMLOCK=infinity",
+            format!("{value}; lock-memory fails, for which all addresses count: {reason}"),
+            match error.kind() {
+                io::ErrorKind::InvalidInput => format!("# {}", probe::lock_fix(&error)),
+                _ => "ulimit -l unlimited\n\
+                      systemctl edit coremap.service   # [Service] LimitMEMLOCK=infinity"
+                    .to_owned(),
+            },
         )
     } else if depth < wanted_depth {
         Finding::advice(
@@ -98,7 +105,7 @@ pub(super) fn memlock(host: &Host) -> Result<Finding, Unknown> {
 }
 
 /// Why the server may not lock its region, if it is to and may not.
-fn lock_refusal(host: &Host, limit_bytes: u64) -> Result<Option<String>, Unknown> {
+fn lock_refusal(host: &Host, limit_bytes: u64) -> Result<Option<io::Error>, Unknown> {
     let settings = &host.settings;
     if !settings.lock_memory || !settings.dir.is_empty() {
         return Ok(None);
@@ -120,7 +127,7 @@ fn lock_refusal(host: &Host, limit_bytes: u64) -> Result<Option<String>, Unknown
     // Address space only: no page is touched.
     let region = Region::anonymous(options);
     let mut region = region.map_err(|error| Unknown(error.to_string()))?;
-    Ok(region.lock().err().map(|error| reason_text(&error)))
+    Ok(region.lock().err())
 }
 
 pub(super) fn nofile(host: &Host) -> Result<Finding, Unknown> {
