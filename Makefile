@@ -27,12 +27,16 @@ loom:
 	RUSTFLAGS='--cfg loom' cargo test --lib --target-dir target/loom loom_tests
 
 check:
+	@cargo fmt --version >/dev/null 2>&1 || rustup component add rustfmt
+	@cargo clippy --version >/dev/null 2>&1 || rustup component add clippy
 	cargo fmt --all --check
 	cargo fmt --manifest-path tests/clients/rust/Cargo.toml --check
 	cargo clippy --workspace --all-targets -- -D warnings
 
 # What of crates.io may be inside: deny.toml. Advisories are left out: they need a network at every run.
+# cargo-deny is installed once on a machine, in two minutes of two cores; optimised it would cost more than it saves.
 licences:
+	@cargo deny --version >/dev/null 2>&1 || cargo install --locked --debug cargo-deny@0.20.2
 	cargo deny --workspace --locked check licenses sources bans
 
 # `tools/dist --again` builds it in another folder and compares.
