@@ -4,7 +4,7 @@
 //! ```text
 //!   real server on a file ◄── open loop at a share of capacity, every reply checked ──► latency.csv
 //!       ▲  ▲  ▲  ▲  ▲
-//!       │  │  │  │  └ sampled: memory, descriptors, clients                         ──► samples.csv
+//!       │  │  │  │  └ sampled: memory, descriptors, clients, waits                  ──► samples.csv
 //!       │  │  │  └ copied and the copy verified         `coremap backup`, `coremap check`
 //!       │  │  └ scraped                                 /metrics
 //!       │  └ told to read its settings again            SIGHUP, and seen to have done so

@@ -44,8 +44,8 @@ pub(super) struct Reload {
 impl Reload {
     /// Reads the settings again and tells the log what has become of them.
     pub(super) fn run(&self) {
+        let log = &self.control.log;
         if self.shared.loading.is_under_way() {
-            let log = &self.control.log;
             log.line(format_args!("SIGHUP: not now, data is being loaded"));
             return;
         }
@@ -56,7 +56,6 @@ impl Reload {
         if let Some(notifier) = &self.notifier {
             notifier.tell_reloading();
         }
-        let log = &self.control.log;
         match self.apply() {
             Ok(Outcome::NotYet) => log.warning(format_args!(
                 "SIGHUP: settings read again, core 0 does not answer: no core has changed them yet"

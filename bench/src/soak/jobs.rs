@@ -81,10 +81,10 @@ impl Job<'_> {
     }
 }
 
-/// Columns of what a sample notes.
+/// Columns of what a sample notes. A wait for the disk and one for a CPU look alike to a client; the last
+/// three tell them apart.
 const SAMPLE_COLUMNS: &str = "at_s,resident_bytes,anonymous_bytes,used_memory_bytes,descriptors,\
     connected_clients,turn_longest_us,sync_longest_us,cpu_wait_us";
-/// A wait for the disk and one for a CPU look alike to a client; these tell them apart.
 const NS_PER_US: u64 = 1_000;
 
 /// An empty table for [`Sampler::sample`].
@@ -94,9 +94,9 @@ pub(super) fn samples() -> Table {
 
 /// Notes what a server holds, and how long it was held up since it was asked last.
 pub(super) struct Sampler<'a> {
-    pub(super) pid: u32,
-    pub(super) client: Client,
-    pub(super) samples: &'a mut Table,
+    pid: u32,
+    client: Client,
+    samples: &'a mut Table,
     /// By thread: how long it had waited for a CPU until then.
     waited: BTreeMap<u32, u64>,
 }
