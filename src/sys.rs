@@ -93,15 +93,24 @@ impl Reservation {
 
 /// Has the C library give each long allocation back to the kernel as soon as it is freed. By default it
 /// learns from the first that is freed to keep all of that length, up to 64 MiB for each thread, and there
-/// they stay once others lie above them. To be called before there are threads; where there is another C
+/// they stay once others lie above them. What turns allocate over and over must not be long: the kernel
+/// then clears its pages each time. To be called before there are threads; where there is another C
 /// library it does nothing.
 pub fn give_long_allocations_back() {
-    // The library's own first guess, which it stops adapting once it is told so.
+    // The replies of a turn are a quarter of it, or half while they grow.
     #[cfg(target_env = "gnu")]
-    const MAPPED_LEN_BYTES_MIN: libc::c_int = 128 << 10;
+    const MAPPED_LEN_BYTES_MIN: libc::c_int = 4 << 20;
     #[cfg(target_env = "gnu")]
-    // SAFETY: the call takes plain numbers. A refusal costs memory and nothing else.
-    let _ = unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED_LEN_BYTES_MIN) };
+    // What is free at the end of a heap stays up to there: the library stops adapting that, too.
+    const KEPT_LEN_BYTES_MAX: libc::c_int = 2 * MAPPED_LEN_BYTES_MIN;
+    #[cfg(target_env = "gnu")]
+    for (parameter, value) in [
+        (libc::M_MMAP_THRESHOLD, MAPPED_LEN_BYTES_MIN),
+        (libc::M_TRIM_THRESHOLD, KEPT_LEN_BYTES_MAX),
+    ] {
+        // SAFETY: the call takes plain numbers. A refusal costs memory and nothing else.
+        let _ = unsafe { libc::mallopt(parameter, value) };
+    }
 }
 
 /// Lets the calling thread's sleeps end within a microsecond of their time, where the kernel's choice

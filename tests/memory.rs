@@ -220,6 +220,38 @@ fn excess_bytes(server: &Server, client: &mut Client, maxmemory_bytes: u64) -> u
     resident_bytes.saturating_sub(maxmemory_bytes + maxmemory_bytes / 128 + buffers_bytes)
 }
 
+/// The memory for the replies of a turn went back to the kernel after each one, and a GET cost three times the CPU.
+#[test]
+fn pipelines_are_answered_from_memory_that_is_there_already() {
+    let server = Server::start(&["--shards", "1", "--maxmemory", "64mb"]);
+    let mut client = server.client();
+    let keys: Vec<String> = (0..100).map(|i| format!("key:{i}")).collect();
+    store(&mut client, &keys, &value(3_000));
+    let stream: Vec<u8> = keys.iter().flat_map(|key| request(&["GET", key])).collect();
+    let mut ask = |round_count: u64| {
+        for _ in 0..round_count {
+            client.send(&stream);
+            client.replies(keys.len());
+        }
+        page_fault_count(&server)
+    };
+    let round_count = 200;
+    let before_count = ask(20);
+    let fault_count = ask(round_count) - before_count;
+    // The replies of one round fill 75 pages.
+    assert!(fault_count < 10 * round_count, "{fault_count} page faults");
+}
+
+/// Page faults of a server so far for which nothing was read.
+fn page_fault_count(server: &Server) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", server.pid()));
+    let stat = stat.expect("the server runs");
+    // The tenth field; the second is a name in parentheses.
+    let (_, fields) = stat.rsplit_once(") ").expect("a name");
+    let field = fields.split(' ').nth(7).expect("it is there");
+    field.parse().expect("a number")
+}
+
 #[test]
 fn a_kernel_that_cannot_prepare_pages_has_each_touched_at_the_start() {
     // Linux before 5.14 does not know the advice.
