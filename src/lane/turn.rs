@@ -89,6 +89,7 @@ impl<'a> Worker<'a> {
         self.settle_hold();
         self.connection.is_at_gate = false;
         if self.connection.holding.is_none() && self.is_kept_out() {
+            self.drop_muted();
             return Turn::Waiting;
         }
         let turn = self.work();
