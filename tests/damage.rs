@@ -410,6 +410,23 @@ fn two_large_values_at_one_place_are_both_lost() {
     assert!(salvaged.expect("the rest").content().is_empty());
 }
 
+/// To look whether it is whole took minutes, or all memory where files lie in it.
+#[test]
+fn a_value_longer_than_any_can_be_is_damage_that_nobody_reads() {
+    let folder = Folder::new();
+    let found = two_large_values(folder.path());
+    let last = found.iter().max_by_key(|(_, record)| record[24..32].to_vec());
+    forge(folder.path(), last.expect("two"), |reference| {
+        reference[16..24].copy_from_slice(&(600 * MIB).to_le_bytes());
+    });
+    let Err(RecoverError::Damaged(report)) = opening().open(folder.path()).map(|_| ()) else {
+        panic!("served");
+    };
+    assert_eq!(report.damage.len(), 1, "{report:?}");
+    let salvaged = opening().salvaging().open(folder.path());
+    assert_eq!(salvaged.expect("the rest").content().len(), 1);
+}
+
 #[test]
 fn the_number_of_a_run_in_a_file_decides_no_allocation() {
     let folder = Folder::new();

@@ -20,7 +20,7 @@
 
 use std::ops::Range;
 
-use crate::limits::{LARGE_PIECE_LEN_BYTES, PAGE_LEN_BYTES};
+use crate::limits::{BULK_LEN_BYTES_MAX, LARGE_PIECE_LEN_BYTES, PAGE_LEN_BYTES};
 use crate::region::Region;
 
 use super::taken_bytes;
@@ -173,7 +173,10 @@ impl RunReference {
         // The shortest that has pieces has two.
         let may_have_pieces = self.pieces.is_empty() || self.len_bytes > PIECE_LEN;
         let is_within = |piece: &Piece| piece.start() < self.len_bytes;
-        is_ordered
+        // To sum up what no value can be would touch as much memory, or take as long, as a forger likes.
+        let is_short_enough = self.len_bytes <= BULK_LEN_BYTES_MAX as u64;
+        is_short_enough
+            && is_ordered
             && may_have_pieces
             && self.pieces.iter().all(is_within)
             && self.wanted().all(is_there)
