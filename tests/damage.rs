@@ -415,7 +415,9 @@ fn two_large_values_at_one_place_are_both_lost() {
 fn a_value_longer_than_any_can_be_is_damage_that_nobody_reads() {
     let folder = Folder::new();
     let found = two_large_values(folder.path());
-    let last = found.iter().max_by_key(|(_, record)| record[24..32].to_vec());
+    let last = found
+        .iter()
+        .max_by_key(|(_, record)| record[24..32].to_vec());
     forge(folder.path(), last.expect("two"), |reference| {
         reference[16..24].copy_from_slice(&(600 * MIB).to_le_bytes());
     });
