@@ -150,9 +150,9 @@ impl Region {
             free.preparation = Preparation::Running;
         }
         while free.preparation == Preparation::Running {
-            if let Some((kind, index, has_room)) = self.pop_wanted(&mut free) {
+            if let Some((kind, index, is_backed)) = self.pop_wanted(&mut free) {
                 drop(free);
-                let is_done = self.prepare_block(kind, index, has_room);
+                let is_done = self.prepare_block(kind, index, is_backed);
                 free = self.lock_free();
                 if is_done {
                     continue;
@@ -373,7 +373,7 @@ impl Region {
         })
     }
 
-    /// What the preparing thread is to make ready next, and whether it has room on disk.
+    /// What the preparing thread is to make ready next, and whether it has pages already.
     fn pop_wanted(&self, free: &mut FreeLists) -> Option<(Use, u32, bool)> {
         let wanted_count = self.prepared_wanted();
         [Use::Log, Use::Index].into_iter().find_map(|kind| {
@@ -391,9 +391,10 @@ impl Region {
         })
     }
 
-    /// Makes the kernel back a block that is in nobody's hands. False: there is no room.
-    fn prepare_block(&self, kind: Use, index: u32, has_room: bool) -> bool {
-        if !has_room && !self.back(kind, index) {
+    /// Makes the kernel back a block that is in nobody's hands, unless it does, and touches it. False: there
+    /// is no room.
+    fn prepare_block(&self, kind: Use, index: u32, is_backed: bool) -> bool {
+        if !is_backed && !self.back(kind, index) {
             return false;
         }
         self.touch(BlockIndex(index));
