@@ -8,7 +8,8 @@
 //! In memory those are cores in the middle of a turn, which is short: it looks again and again. In a file
 //! it is the disk as well: what was freed may be used again when rounds have said so. It waits for
 //! some of those, and for [`ROUND_WAIT_MS_MAX`] altogether; once that was in vain, writes fail at once until
-//! the next round has ended.
+//! the next round has ended. What removes has to succeed: it waits for [`REMOVAL_WAIT_MS_MAX`], also where
+//! another has waited in vain.
 
 use std::time::Duration;
 
@@ -28,8 +29,7 @@ const SLICE: Duration = Duration::from_millis(1);
 /// How a write has waited.
 #[derive(Debug)]
 pub(super) struct Wait {
-    /// Milliseconds that it may wait for the disk.
-    patience_ms: u64,
+    purpose: Purpose,
     /// Looks; in a file, slices of time.
     count: usize,
     /// The last durable round, and how many there were.
@@ -38,14 +38,10 @@ pub(super) struct Wait {
 }
 
 impl Wait {
-    /// What removes has to succeed, so it waits longer, also where another has waited in vain.
+    /// None yet.
     pub(super) const fn of(purpose: Purpose) -> Self {
-        let patience_ms = match purpose {
-            Purpose::Write => ROUND_WAIT_MS_MAX,
-            Purpose::Bound | Purpose::Compact | Purpose::Own => REMOVAL_WAIT_MS_MAX,
-        };
         Self {
-            patience_ms,
+            purpose,
             count: 0,
             round: None,
             round_count: 0,
@@ -66,14 +62,19 @@ impl Wait {
         let rounds = region.rounds();
         let durable = rounds.durable();
         rounds.request(rounds.needed());
-        let is_patient = self.patience_ms > ROUND_WAIT_MS_MAX;
-        if !is_patient && limbo.was_in_vain(durable) {
+        let may_fail = self.purpose == Purpose::Write;
+        let patience_ms = if may_fail {
+            ROUND_WAIT_MS_MAX
+        } else {
+            REMOVAL_WAIT_MS_MAX
+        };
+        if may_fail && limbo.was_in_vain(durable) {
             return false;
         }
         if self.round.replace(durable) != Some(durable) {
             self.round_count += 1;
         }
-        if self.round_count > ROUND_COUNT_MAX || self.count as u64 > self.patience_ms {
+        if self.round_count > ROUND_COUNT_MAX || self.count as u64 > patience_ms {
             limbo.note_in_vain(durable);
             return false;
         }
