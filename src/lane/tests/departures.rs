@@ -2,6 +2,34 @@
 
 use super::*;
 
+/// Stores a value through a connection of the first core.
+fn store(lanes: &mut [Lane], id: ConnectionId, key: &str, value: &[u8]) {
+    send(
+        &mut lanes[0],
+        id,
+        &command(&[b"SET", key.as_bytes(), value]),
+    );
+    assert_eq!(run_until(lanes, id, 5), b"+OK\r\n");
+}
+
+/// A turn of a RENAME, after which it waits for another core.
+fn begin_rename(lane: &mut Lane, id: ConnectionId, source: &str, target: &str) {
+    let bytes = command(&[b"RENAME", source.as_bytes(), target.as_bytes()]);
+    send(lane, id, &bytes);
+    assert_eq!(lane.turn(id, NOW), Turn::Waiting);
+}
+
+/// Has as many connections ask for another core's key as there is room on the way to it.
+fn fill_ring(lane: &mut Lane, key: &str) {
+    let ids: Vec<_> = (0..RING_CAPACITY)
+        .map(|_| lane.connect(Peer::default(), NOW))
+        .collect();
+    for id in ids {
+        send(lane, id, &command(&[b"STRLEN", key.as_bytes()]));
+        lane.turn(id, NOW);
+    }
+}
+
 #[test]
 fn a_connection_that_goes_while_its_batch_is_held_back_leaves_nothing_behind() {
     let (mut lanes, id, key, _) = with_long_value_elsewhere();
@@ -126,12 +154,7 @@ fn a_rename_to_another_shard_is_finished_although_its_client_has_gone() {
         &command(&[b"SET", source.as_bytes(), &value]),
     );
     assert_eq!(run_until(&mut lanes, id, 5), b"+OK\r\n");
-    send(
-        &mut lanes[0],
-        id,
-        &command(&[b"RENAME", source.as_bytes(), target.as_bytes()]),
-    );
-    assert_eq!(lanes[0].turn(id, NOW), Turn::Waiting);
+    begin_rename(&mut lanes[0], id, &source, &target);
     lanes[0].disconnect(id);
     for _ in 0..20 {
         lanes[1].exchange(NOW);
@@ -222,18 +245,8 @@ fn the_rename_of_a_killed_client_is_finished() {
     let mut lanes = lanes(2, 37);
     let id = lanes[0].connect(Peer::default(), NOW);
     let (source, target) = (key_of(0, 0), key_of(1, 0));
-    send(
-        &mut lanes[0],
-        id,
-        &command(&[b"SET", source.as_bytes(), b"v"]),
-    );
-    assert_eq!(run_until(&mut lanes, id, 5), b"+OK\r\n");
-    send(
-        &mut lanes[0],
-        id,
-        &command(&[b"RENAME", source.as_bytes(), target.as_bytes()]),
-    );
-    assert_eq!(lanes[0].turn(id, NOW), Turn::Waiting);
+    store(&mut lanes, id, &source, b"v");
+    begin_rename(&mut lanes[0], id, &source, &target);
     let client = lanes[0].core().clients.iter().next().expect("one").0;
     lanes[0].core_mut().clients.kill(client);
     assert_eq!(lanes[0].turn(id, NOW), Turn::Finished);
@@ -248,18 +261,8 @@ fn a_rename_whose_turn_was_cut_short_here_is_finished_although_its_client_has_go
     let mut lanes = lanes(2, 38);
     let id = lanes[0].connect(Peer::default(), NOW);
     let (source, target) = (key_of(1, 0), key_of(0, 0));
-    send(
-        &mut lanes[0],
-        id,
-        &command(&[b"SET", source.as_bytes(), &vec![b'r'; 8 << 20]]),
-    );
-    assert_eq!(run_until(&mut lanes, id, 5), b"+OK\r\n");
-    send(
-        &mut lanes[0],
-        id,
-        &command(&[b"RENAME", source.as_bytes(), target.as_bytes()]),
-    );
-    assert_eq!(lanes[0].turn(id, NOW), Turn::Waiting);
+    store(&mut lanes, id, &source, &vec![b'r'; 8 << 20]);
+    begin_rename(&mut lanes[0], id, &source, &target);
     exchange_all(&mut lanes, 1);
     exchange_all(&mut lanes, 1);
     assert_eq!(lanes[0].turn(id, NOW), Turn::More);
@@ -297,17 +300,7 @@ fn a_connection_may_go_while_its_resumed_batch_waits_for_room() {
         exchange_all(&mut lanes, 1);
     }
     // Others fill the ring.
-    let others: Vec<_> = (0..RING_CAPACITY)
-        .map(|_| lanes[0].connect(Peer::default(), NOW))
-        .collect();
-    for other in &others {
-        send(
-            &mut lanes[0],
-            *other,
-            &command(&[b"STRLEN", key.as_bytes()]),
-        );
-        lanes[0].turn(*other, NOW);
-    }
+    fill_ring(&mut lanes[0], &key);
     let mut output = Vec::new();
     take(&mut lanes[0], id, &mut output);
     lanes[0].turn(id, NOW);
@@ -328,29 +321,9 @@ fn a_plan_that_waits_for_room_is_finished_although_its_client_has_gone() {
     let mut lanes = lanes(2, 42);
     let id = lanes[0].connect(Peer::default(), NOW);
     let (source, target) = (key_of(0, 0), key_of(1, 0));
-    send(
-        &mut lanes[0],
-        id,
-        &command(&[b"SET", source.as_bytes(), b"v"]),
-    );
-    assert_eq!(run_until(&mut lanes, id, 5), b"+OK\r\n");
-    let others: Vec<_> = (0..RING_CAPACITY)
-        .map(|_| lanes[0].connect(Peer::default(), NOW))
-        .collect();
-    for other in &others {
-        send(
-            &mut lanes[0],
-            *other,
-            &command(&[b"STRLEN", target.as_bytes()]),
-        );
-        lanes[0].turn(*other, NOW);
-    }
-    send(
-        &mut lanes[0],
-        id,
-        &command(&[b"RENAME", source.as_bytes(), target.as_bytes()]),
-    );
-    assert_eq!(lanes[0].turn(id, NOW), Turn::Waiting);
+    store(&mut lanes, id, &source, b"v");
+    fill_ring(&mut lanes[0], &target);
+    begin_rename(&mut lanes[0], id, &source, &target);
     lanes[0].disconnect(id);
     for _ in 0..20 {
         exchange_all(&mut lanes, 1);
