@@ -244,3 +244,16 @@ fn values_that_are_hardly_small_are_kept_beside_long_keys() {
     let longer = vec![b'k'; record_len];
     assert_eq!(store.set(&longer, b""), Err(OutOfMemory::LongKey));
 }
+
+#[test]
+fn an_expiry_can_be_added_to_a_record_as_long_as_the_log_takes() {
+    let folder = Folder::new();
+    let mut store = opening(1).open(folder.path()).expect("a new file");
+    let longest = usize::try_from(store.region.block_len_bytes() / 8).expect("small");
+    for len_bytes in longest - 64..=longest {
+        store.set(b"key", &vec![7; len_bytes]).expect("room");
+        let shard = store.shard(b"key");
+        let key = shard.key(b"key");
+        assert_eq!(shard.set_expiry(key, Some(1_000), 0), Ok(true));
+    }
+}

@@ -218,6 +218,15 @@ impl Shape {
         body + self.member_len_bytes()
     }
 
+    /// The same once it has an expiry, which any record of a key may be given.
+    pub(super) const fn volatile_len_bytes(self) -> usize {
+        Self {
+            has_expiry: true,
+            ..self
+        }
+        .len_bytes()
+    }
+
     /// Bytes of a copy, which is no member.
     pub(super) const fn body_len_bytes(self) -> usize {
         self.len_bytes() - self.member_len_bytes()
