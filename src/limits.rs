@@ -69,6 +69,8 @@ pub const METRICS_REQUEST_LEN_BYTES_MAX: usize = 8 * KIB;
 pub const METRICS_HEADER_COUNT_MAX: usize = 64;
 /// Milliseconds that a request may take to arrive, then that its client may take to read, and then to close.
 pub const METRICS_PATIENCE_MS: u64 = 2_000;
+/// The same while others wait for a thread.
+pub const METRICS_PATIENCE_PRESSED_MS: u64 = 300;
 /// Milliseconds between looks at whether the server stops.
 pub const METRICS_POLL_MS: u64 = 100;
 /// Milliseconds that cores have to hand in their numbers; who has not by then is told of as such.

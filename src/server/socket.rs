@@ -287,6 +287,17 @@ pub(crate) fn shutdown(socket: BorrowedFd<'_>) {
     unsafe { libc::shutdown(socket.as_raw_fd(), libc::SHUT_RDWR) };
 }
 
+/// Whether a connection waits at a listener to be accepted.
+pub(crate) fn has_waiting(listener: BorrowedFd<'_>) -> bool {
+    let mut poll = libc::pollfd {
+        fd: listener.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    // SAFETY: one entry, which lives for the call; it does not wait.
+    unsafe { libc::poll(&raw mut poll, 1, 0) > 0 }
+}
+
 /// The address a TCP socket is bound to; `None` for other families.
 pub(crate) fn local_address(socket: &OwnedFd) -> Option<SocketAddr> {
     address_of(socket, libc::getsockname)

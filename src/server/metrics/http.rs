@@ -10,9 +10,7 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::limits::{
-    METRICS_HEADER_COUNT_MAX, METRICS_PATIENCE_MS, METRICS_POLL_MS, METRICS_REQUEST_LEN_BYTES_MAX,
-};
+use crate::limits::{METRICS_HEADER_COUNT_MAX, METRICS_POLL_MS, METRICS_REQUEST_LEN_BYTES_MAX};
 use crate::server::clock::Clock;
 
 /// What a client asks for.
@@ -87,15 +85,16 @@ const HEADERS: &str = "Connection: close\r\n\
     Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'; \
     script-src 'unsafe-inline'; connect-src 'self'; img-src data:; frame-ancestors 'none'\r\n";
 
-/// Serves one request.
+/// Serves one request of a client that `has_time`, asked with the milliseconds that the arrival of the
+/// request, or of the answer, has taken so far.
 pub(super) fn serve(
     stream: TcpStream,
-    is_stopping: impl Fn() -> bool,
+    has_time: impl Fn(u64) -> bool,
     answer: impl FnOnce(&Request<'_>) -> Response,
 ) {
     let mut exchange = Exchange {
         stream,
-        is_stopping,
+        has_time,
         clock: Clock::new(),
     };
     let mut buffer = [0; METRICS_REQUEST_LEN_BYTES_MAX];
@@ -112,13 +111,13 @@ pub(super) fn serve(
 }
 
 /// One connection.
-struct Exchange<S> {
+struct Exchange<T> {
     stream: TcpStream,
-    is_stopping: S,
+    has_time: T,
     clock: Clock,
 }
 
-impl<S: Fn() -> bool> Exchange<S> {
+impl<T: Fn(u64) -> bool> Exchange<T> {
     /// Receives until there is a whole head, or what will never be one; how many bytes.
     fn receive(&mut self, buffer: &mut [u8]) -> Option<usize> {
         let mut len_bytes = 0;
@@ -160,7 +159,7 @@ impl<S: Fn() -> bool> Exchange<S> {
         self.stream.set_read_timeout(poll).ok()?;
         self.stream.set_write_timeout(poll).ok()?;
         let began = self.clock.moment();
-        while !(self.is_stopping)() {
+        while (self.has_time)(self.clock.moment().us_since(began) / US_PER_MS) {
             let is_done = match step(&mut self.stream) {
                 Ok(is_done) => is_done,
                 Err(error) => match error.kind() {
@@ -170,10 +169,6 @@ impl<S: Fn() -> bool> Exchange<S> {
             };
             if is_done {
                 return Some(());
-            }
-            let spent_us = self.clock.moment().us_since(began);
-            if spent_us >= METRICS_PATIENCE_MS * US_PER_MS {
-                return None;
             }
         }
         None

@@ -37,7 +37,9 @@ use super::log::Repeated;
 use super::socket;
 use crate::atomic::{AtomicBool, Ordering};
 use crate::error::Error;
-use crate::limits::{ACCEPT_BACKOFF_MS, METRICS_THREAD_COUNT};
+use crate::limits::{
+    ACCEPT_BACKOFF_MS, METRICS_PATIENCE_MS, METRICS_PATIENCE_PRESSED_MS, METRICS_THREAD_COUNT,
+};
 use crate::sys;
 
 /// The page, whole.
@@ -137,7 +139,7 @@ impl Site {
         sys::wake_without_preempting();
         while !self.is_stopping() {
             match listener.accept() {
-                Ok((stream, peer)) => self.serve(stream, peer),
+                Ok((stream, peer)) => self.serve(listener, stream, peer),
                 Err(_) if self.is_stopping() => return,
                 Err(error) => {
                     self.sources.control.log.repeated(
@@ -150,10 +152,10 @@ impl Site {
         }
     }
 
-    fn serve(&self, stream: TcpStream, peer: SocketAddr) {
+    fn serve(&self, listener: &TcpListener, stream: TcpStream, peer: SocketAddr) {
         http::serve(
             stream,
-            || self.is_stopping(),
+            |spent_ms| !self.is_stopping() && spent_ms < patience_ms(listener),
             |request| self.answer(request, peer.ip()),
         );
     }
@@ -197,6 +199,15 @@ impl Site {
     }
 }
 
+/// How slow a client may be: less so while others wait for its thread.
+fn patience_ms(listener: &TcpListener) -> u64 {
+    if socket::has_waiting(listener.as_fd()) {
+        METRICS_PATIENCE_PRESSED_MS
+    } else {
+        METRICS_PATIENCE_MS
+    }
+}
+
 /// Whether a Host header names an address or `localhost`, with a port or without.
 fn is_plain_host(host: &str) -> bool {
     let name = match host.rsplit_once(':') {
@@ -226,6 +237,14 @@ mod tests {
         for host in ["", "evil.example:9121", "localhost.evil.example", ":80"] {
             assert!(!is_plain_host(host), "{host}");
         }
+    }
+
+    #[test]
+    fn a_slow_client_has_less_time_while_another_waits() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        assert_eq!(patience_ms(&listener), METRICS_PATIENCE_MS);
+        let _waiting = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        assert_eq!(patience_ms(&listener), METRICS_PATIENCE_PRESSED_MS);
     }
 
     #[test]
