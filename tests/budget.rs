@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::process::Folder;
 use common::store::{Opening, Store};
+use coremap::shard::Eviction;
 
 const MIB: u64 = 1 << 20;
 
@@ -41,6 +42,38 @@ fn sync(store: &Store) {
     for _ in 0..3 {
         store.region.sync().expect("a disk");
     }
+}
+
+#[test]
+fn a_write_that_waits_for_the_disk_evicts_no_more_than_will_do() {
+    let folder = Folder::new();
+    let mut store = Opening::new(64 * MIB, 1)
+        .open(folder.path())
+        .expect("a new file");
+    store.shards[0].set_eviction(Eviction::Any { by_use: false });
+    let is_full = |store: &Store| store.region.available_bytes() < 16 * MIB;
+    let before = keys(1, 0).position(|key| {
+        store.set(&key, &[7; 1000]).expect("room");
+        is_full(&store)
+    });
+    let before_count = store.shards[0].len();
+    assert_eq!(before.map(|number| number as u64 + 1), Some(before_count));
+    // No round comes, so nothing that is evicted gives any room.
+    let refused =
+        (0..).map(|number: u32| store.set(format!("new:{number}").as_bytes(), &[7; 1000]));
+    let new_count = refused.take_while(Result::is_ok).count() as u64;
+    let evicted_count = before_count + new_count - store.shards[0].len();
+    assert!(evicted_count > 0);
+    assert!(
+        evicted_count < before_count / 2,
+        "{evicted_count} of {before_count}"
+    );
+    // With rounds there is room again, and for as much as is evicted.
+    sync(&store);
+    work(&mut store, 0);
+    sync(&store);
+    work(&mut store, 0);
+    assert!(store.set(b"last", &[7; 1000]).is_ok());
 }
 
 #[test]

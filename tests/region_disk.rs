@@ -9,10 +9,11 @@ use std::fs::{self, OpenOptions};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
 use common::process::Folder;
 use coremap::limits::{KIB, MIB};
-use coremap::region::{Access, FileOptions, Region, RegionOptions};
+use coremap::region::{Access, BlockIndex, FileOptions, Region, RegionOptions};
 
 const BLOCK_LEN_BYTES: u64 = 256 * KIB as u64;
 
@@ -35,6 +36,31 @@ fn serve(folder: &Path) -> Region {
 fn room_bytes(folder: &Path) -> u64 {
     let found = fs::metadata(folder.join("coremap.data")).expect("made");
     found.blocks() * 512
+}
+
+/// All blocks there are, those of one log.
+fn take_all(region: &Region) -> Vec<BlockIndex> {
+    let taken: Vec<_> = std::iter::from_fn(|| region.take_block()).collect();
+    for (block, sequence) in taken.iter().zip(1..) {
+        region.assign_block(*block, 0, sequence);
+    }
+    taken
+}
+
+#[test]
+fn returned_blocks_are_owed_until_a_round_has_their_return() {
+    let folder = Folder::new();
+    let region = Arc::new(serve(folder.path()));
+    let taken = take_all(&region);
+    region.sync().expect("a disk in order");
+    assert_eq!(region.owed_bytes(), 0);
+    for block in taken {
+        region.return_block(block);
+    }
+    assert!(region.used_bytes() > 0, "more than may wait free of charge");
+    assert_eq!(region.owed_bytes(), region.used_bytes());
+    region.sync().expect("a disk in order");
+    assert_eq!((region.owed_bytes(), region.used_bytes()), (0, 0));
 }
 
 #[test]
@@ -129,12 +155,11 @@ fn prepared_blocks_of_a_file_have_room_on_disk_and_surplus_ones_give_it_back() {
             std::thread::yield_now();
         }
         assert_eq!(region.used_bytes(), 0);
-        let taken: Vec<_> = std::iter::from_fn(|| region.take_block()).collect();
-        for (index, block) in taken.iter().enumerate() {
-            region.assign_block(*block, 0, index as u64 + 1);
-            region.return_block(*block);
-        }
+        let taken = take_all(&region);
         assert!(taken.len() > 8);
+        for block in taken {
+            region.return_block(block);
+        }
         region.sync().expect("a disk in order");
         // Eight are kept, and what the file system needs for itself, when nobody has taken any for some
         // rounds.
@@ -154,10 +179,7 @@ fn what_was_kept_for_the_next_round_goes_although_there_is_none() {
     let before = room();
     std::thread::scope(|scope| {
         let preparer = scope.spawn(|| region.prepare_blocks());
-        let taken: Vec<_> = std::iter::from_fn(|| region.take_block()).collect();
-        for (block, sequence) in taken.iter().zip(1..) {
-            region.assign_block(*block, 0, sequence);
-        }
+        let taken = take_all(&region);
         region.sync().expect("a disk in order");
         for block in taken {
             region.return_block(block);

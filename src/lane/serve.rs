@@ -61,6 +61,7 @@ impl Service {
         let count = parts.links.count();
         let mut is_busy = false;
         let mut left_bytes = TURN_LEN_BYTES_MAX;
+        parts.take_toil_len_bytes();
         self.first = (self.first + 1) % count;
         for core in (self.first..count).chain(0..self.first) {
             if core == parts.core.id {
@@ -76,6 +77,7 @@ impl Service {
                 is_busy = true;
                 left_bytes = left_bytes.saturating_sub(batch.arguments_len_bytes);
                 self.accept(parts, core, batch, now);
+                left_bytes = left_bytes.saturating_sub(parts.take_toil_len_bytes());
             }
         }
         is_busy |= self.go_on(parts, now);

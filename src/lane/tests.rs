@@ -10,7 +10,7 @@ use crate::command::{Core, Facts, Now, Settings, Shared};
 use crate::hash::{Hasher, cluster_slot, shard_of_slot};
 use crate::limits::{BATCH_REPLY_LEN_BYTES_MAX, OUTPUT_PAUSE_LEN_BYTES, RING_CAPACITY};
 use crate::region::{Region, RegionOptions};
-use crate::shard::Shard;
+use crate::shard::{Eviction, Shard};
 
 pub(super) const NOW: Now = Now {
     unix_us: 1_700_000_000_000_000,
@@ -630,4 +630,38 @@ fn keys_are_refused_until_every_core_has_the_shard_that_was_loaded_for_it() {
     let replies = "$1\r\n2\r\n*2\r\n$1\r\n1\r\n$1\r\n2\r\n:2\r\n";
     assert_eq!(answer(&mut lanes, id, &read), replies);
     assert!(answer(&mut lanes, id, "INFO\r\n").contains("\r\nloading:0\r\n"));
+}
+
+#[test]
+fn a_turn_that_works_for_memory_ends_before_its_commands_do() {
+    let options = RegionOptions {
+        maxmemory_bytes: 8 << 20,
+        shard_count: 1,
+    };
+    let region = Region::anonymous(options).expect("memory for a test");
+    let mut lanes = lanes_in(&Arc::new(region), 51, &Arc::new(Shared::new(1)));
+    let lane = &mut lanes[0];
+    lane.parts
+        .shard
+        .set_eviction(Eviction::Any { by_use: false });
+    let id = lane.connect(Peer::default(), NOW);
+    let mut output = Vec::new();
+    let mut cut_count = 0;
+    for batch in 0..200 {
+        for number in 0..1000 {
+            let key = format!("key:{batch}:{number}");
+            send(lane, id, &command(&[b"SET", key.as_bytes(), &[7; 600]]));
+        }
+        let evicted_before = lane.parts.shard.stats().evicted_count;
+        while lane.turn(id, NOW) == Turn::More {
+            // Neither so many commands nor so many bytes are a turn.
+            let evicted_count = lane.parts.shard.stats().evicted_count;
+            assert!(evicted_count > evicted_before);
+            cut_count += 1;
+        }
+        output.clear();
+        take(lane, id, &mut output);
+        assert!(output.ends_with(b"+OK\r\n"));
+    }
+    assert!(cut_count > 0);
 }

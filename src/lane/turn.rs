@@ -58,6 +58,8 @@ impl<'a> Worker<'a> {
     /// A worker with a full budget.
     pub(super) fn new(parts: &'a mut Parts, connection: &'a mut Connection, now: Now) -> Self {
         parts.core.look_around(now);
+        // What others have worked for memory is not this turn's.
+        parts.take_toil_len_bytes();
         if parts.shard.awaits_disk(now.ms()) {
             parts.core.hold_writes_back(now);
         }
@@ -225,7 +227,8 @@ impl<'a> Worker<'a> {
             }
             self.connection.input.consume(len_bytes);
             self.commands_left = self.commands_left.saturating_sub(1);
-            self.bytes_left = self.bytes_left.saturating_sub(len_bytes);
+            let spent_bytes = len_bytes.saturating_add(self.parts.take_toil_len_bytes());
+            self.bytes_left = self.bytes_left.saturating_sub(spent_bytes);
             if self.connection.progress.is_some() || self.must_pause() {
                 break None;
             }

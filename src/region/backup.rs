@@ -53,17 +53,6 @@ impl Region {
         Hold(Arc::clone(self))
     }
 
-    /// Takes bytes off the budget that are in use, because a hold keeps them from being given back.
-    pub fn lend(&self, len_bytes: u64) {
-        self.refund(len_bytes);
-    }
-
-    /// Ends [`lend`](Self::lend), whether or not the budget has room for it: they are about to be
-    /// given back.
-    pub fn take_back(&self, len_bytes: u64) {
-        self.charge_found(len_bytes);
-    }
-
     /// Whether somebody copies the file.
     #[inline]
     #[must_use]

@@ -215,7 +215,7 @@ impl Region {
             if !self.is_recovering() {
                 return None;
             }
-            self.charge_found(self.block_len_bytes());
+            self.overdraw(self.block_len_bytes());
         }
         let taken = self.take_paid(kind);
         if taken.is_none() {
@@ -276,6 +276,9 @@ impl Region {
         let mut free = self.lock_free();
         let held_count = free.pending.len() + free.log.backed_count();
         let is_charged = held_count >= free.resident_max;
+        if is_charged && heir.is_none() {
+            self.owe(self.block_len_bytes());
+        }
         free.pending.push_back(Pending {
             block: block.0,
             round,
@@ -310,6 +313,7 @@ impl Region {
         self.ring(&mut free);
         let is_prepared = free.preparation == Preparation::Running;
         drop(free);
+        self.settle(charged_count * self.block_len_bytes());
         self.refund(charged_count * self.block_len_bytes());
         if !is_prepared {
             self.release_surplus();

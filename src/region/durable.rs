@@ -147,7 +147,7 @@ impl Region {
             region.entry_word(block)
         });
         let next_sequence = census.next_sequence;
-        region.charge_found(census.held_count() * plan.block_len_bytes);
+        region.overdraw(census.held_count() * plan.block_len_bytes);
         region.set_free_blocks(census.free, census.freed);
         found.blocks = census.blocks;
         found.bad_entries = census.bad;
@@ -333,7 +333,7 @@ impl Region {
 
     /// Counts pages of a large value that was found, whether or not the budget allows it.
     pub fn adopt_large(&self, len_bytes: u64) {
-        self.charge_found(len_bytes);
+        self.overdraw(len_bytes);
     }
 
     /// Makes a part of the large area that no value uses read as zero, after recovery.

@@ -37,6 +37,7 @@
 
 mod backup;
 mod blocks;
+mod budget;
 mod census;
 mod durable;
 mod entry;
@@ -70,10 +71,11 @@ use std::sync::{Condvar, Mutex};
 use crate::atomic::{AtomicU64, CachePadded, MappedWord, Ordering, word_at};
 use crate::epoch::Epochs;
 use crate::error::Error;
-use crate::limits::{BLOCK_LEN_BYTES_MAX, BLOCKS_PER_SHARD_MIN, PAGE_LEN_BYTES, PLENTY_LEN_BYTES};
+use crate::limits::{BLOCK_LEN_BYTES_MAX, PAGE_LEN_BYTES};
 use crate::sys::{Reservation, Sharing};
 
 use self::blocks::FreeLists;
+use self::budget::Budget;
 use self::durable::Durable;
 use self::file::entry_offset;
 use self::plan::Plan;
@@ -107,8 +109,7 @@ pub struct Region {
     free: Mutex<FreeLists>,
     /// Told when a block was taken or preparing is to end.
     taken: Condvar,
-    used_bytes: CachePadded<AtomicU64>,
-    maxmemory_bytes: AtomicU64,
+    budget: Budget,
     epochs: Epochs,
     doors: Box<[CachePadded<Door>]>,
     uses: Uses,
@@ -182,8 +183,7 @@ impl Region {
             plan,
             free: Mutex::new(FreeLists::new(log, index, options.shard_count)),
             taken: Condvar::new(),
-            used_bytes: CachePadded(AtomicU64::new(0)),
-            maxmemory_bytes: AtomicU64::new(options.maxmemory_bytes),
+            budget: Budget::new(options.maxmemory_bytes),
             epochs: Epochs::new(options.shard_count),
             doors: (0..options.shard_count)
                 .map(|_| CachePadded(Door::default()))
@@ -230,55 +230,6 @@ impl Region {
         assert!(self.is_large(offset));
         self.release_pages(offset, len_bytes);
         self.refund(len_bytes);
-    }
-
-    /// Changes the budget.
-    ///
-    /// # Errors
-    /// If more is asked for than was reserved at start, or less than the shards need.
-    pub fn set_maxmemory(&self, maxmemory_bytes: u64) -> Result<(), Error> {
-        let capacity_bytes = self.capacity_bytes();
-        if maxmemory_bytes > capacity_bytes {
-            return Err(Error::MaxmemoryTooLarge {
-                maxmemory_bytes,
-                capacity_bytes,
-            });
-        }
-        let needed_bytes =
-            self.block_len_bytes() * (self.doors.len() * BLOCKS_PER_SHARD_MIN) as u64;
-        if maxmemory_bytes < needed_bytes {
-            return Err(Error::MaxmemoryTooSmall {
-                maxmemory_bytes,
-                needed_bytes,
-            });
-        }
-        self.maxmemory_bytes
-            .store(maxmemory_bytes, Ordering::Relaxed);
-        Ok(())
-    }
-
-    /// The budget.
-    #[must_use]
-    pub fn maxmemory_bytes(&self) -> u64 {
-        self.maxmemory_bytes.load(Ordering::Relaxed)
-    }
-
-    /// Bytes the budget counts as used.
-    #[must_use]
-    pub fn used_bytes(&self) -> u64 {
-        self.used_bytes.0.load(Ordering::Relaxed)
-    }
-
-    /// Bytes that can still be taken.
-    #[must_use]
-    pub fn available_bytes(&self) -> u64 {
-        self.maxmemory_bytes().saturating_sub(self.used_bytes())
-    }
-
-    /// Whether it may run out for a command that brings `len_bytes`.
-    #[must_use]
-    pub fn is_short_of(&self, len_bytes: u64) -> bool {
-        self.available_bytes() < PLENTY_LEN_BYTES + 4 * len_bytes
     }
 
     /// The largest budget this region can be given.
@@ -380,36 +331,6 @@ impl Region {
     #[inline]
     pub fn prefetch(&self, offset: u64) {
         prefetch(self.address(offset).cast_const());
-    }
-
-    /// Counts `len_bytes` of memory outside the region against the budget. False: over budget.
-    #[must_use]
-    pub fn charge(&self, len_bytes: u64) -> bool {
-        let limit_bytes = self.maxmemory_bytes();
-        self.used_bytes
-            .0
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used_bytes| {
-                used_bytes
-                    .checked_add(len_bytes)
-                    .filter(|&sum| sum <= limit_bytes)
-            })
-            .is_ok()
-    }
-
-    /// Counts `len_bytes` even if the budget is passed: then takes fail until enough was given back.
-    pub fn overdraw(&self, len_bytes: u64) {
-        self.used_bytes.0.fetch_add(len_bytes, Ordering::Relaxed);
-    }
-
-    /// Counts `len_bytes` no longer.
-    pub fn refund(&self, len_bytes: u64) {
-        let before = self.used_bytes.0.fetch_sub(len_bytes, Ordering::Relaxed);
-        debug_assert!(before >= len_bytes);
-    }
-
-    /// Counts what was there before the budget was asked.
-    fn charge_found(&self, len_bytes: u64) {
-        self.used_bytes.0.fetch_add(len_bytes, Ordering::Relaxed);
     }
 
     /// Gives the pages of returned blocks and freed runs back; they read as zero afterwards.

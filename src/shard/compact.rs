@@ -31,6 +31,8 @@ pub(super) struct Compaction {
     slack_percent: u32,
     /// Bytes added by writes that have not paid yet.
     debt_bytes: u64,
+    /// The same of those for which keys were evicted, if need be, and that have yet to be compacted for.
+    arrears_bytes: u64,
     pub(super) copied_bytes: u64,
     pub(super) block_count: u64,
     /// The number of compacted blocks until which everything dead is to go.
@@ -66,7 +68,7 @@ pub(super) struct Met {
 /// Records whose buckets are fetched together.
 pub(super) const BATCH_COUNT: usize = 16;
 /// Estimate of one live record's hash, lookup and accounting, its bucket prefetched.
-pub(super) const RECORD_NS: u64 = 60;
+pub(super) const RECORD_NS: u64 = 150;
 /// Estimate of passing over dead records: bytes in a nanosecond.
 const PASSED_BYTES_PER_NS: u64 = 8;
 /// Estimate of copying: bytes in a nanosecond.
@@ -94,6 +96,7 @@ impl Compaction {
             victim: None,
             slack_percent,
             debt_bytes: 0,
+            arrears_bytes: 0,
             copied_bytes: 0,
             block_count: 0,
             rewrite_until_block_count: 0,
@@ -103,6 +106,7 @@ impl Compaction {
     /// Forgets the victim, whose block is given up with all others.
     pub(super) fn abandon(&mut self) -> Option<BlockIndex> {
         self.debt_bytes = 0;
+        self.arrears_bytes = 0;
         self.victim.take().map(|victim| victim.block)
     }
 }
@@ -146,21 +150,24 @@ impl Shard {
             return;
         }
         let debt_bytes = std::mem::take(&mut self.compaction.debt_bytes);
+        let arrears_bytes = std::mem::take(&mut self.compaction.arrears_bytes);
         self.free(LIMBO_STEP_LEN_BYTES);
         self.ask_for_a_round();
         self.evict_ahead(debt_bytes * 5 / 4, COMPACTION_STEP_NS_MAX);
         self.retire_dead_block();
         if !self.should_compact() || !self.has_victim() {
+            self.pause_for_disk();
             return;
         }
         let victim = self.compaction.victim.expect("has_victim has chosen one");
         // A quarter more than is owed: what was above the limit comes down.
-        let walk_bytes = debt_bytes * 40 / victim.worth;
+        let walk_bytes = (debt_bytes + arrears_bytes) * 40 / victim.worth;
         let left = self.compact(Budget {
             walk_bytes,
             time_ns: COMPACTION_STEP_NS_MAX,
         });
-        self.compaction.debt_bytes = left.walk_bytes * victim.worth / 40;
+        self.compaction.arrears_bytes = left.walk_bytes * victim.worth / 40;
+        self.pause_for_disk();
     }
 
     /// Compacts while more is dead than is tolerated; true when it should go on.
@@ -223,7 +230,8 @@ impl Shard {
             return is_much_dead || self.is_short_of_memory() && self.has_enough_dead();
         }
         is_much_dead
-            || self.region.available_bytes() < block_bytes * self.region.shard_count() as u64
+            || self.region.available_bytes() + self.region.owed_bytes()
+                < block_bytes * self.region.shard_count() as u64
     }
 
     /// Whether graves are too many and a block that may hold the sweep up is being emptied, or can be.
@@ -273,6 +281,7 @@ impl Shard {
         }
         let mut batch = [None; BATCH_COUNT];
         let next = self.meet(victim, budget.walk_bytes, &mut batch);
+        let mut spent_ns = 0;
         for met in batch.into_iter().flatten() {
             self.compaction.victim = Some(Victim {
                 next: met.location.offset(),
@@ -280,13 +289,14 @@ impl Shard {
             });
             self.move_record(victim.block, met)?;
             let time_ns = RECORD_NS + met.shape.len_bytes() as u64 / COPY_BYTES_PER_NS;
-            budget.time_ns = budget.time_ns.saturating_sub(time_ns);
+            spent_ns += time_ns;
         }
         self.compaction.victim = Some(Victim { next, ..victim });
         let walked_bytes = next - victim.next;
         budget.walk_bytes = budget.walk_bytes.saturating_sub(walked_bytes);
-        let passed_ns = walked_bytes / PASSED_BYTES_PER_NS;
-        budget.time_ns = budget.time_ns.saturating_sub(passed_ns);
+        spent_ns += walked_bytes / PASSED_BYTES_PER_NS;
+        budget.time_ns = budget.time_ns.saturating_sub(spent_ns);
+        self.pace.toil(spent_ns);
         Some(budget)
     }
 

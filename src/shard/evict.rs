@@ -74,6 +74,9 @@ pub(super) struct Evictor {
     pub(super) evicted_count: u64,
 }
 
+/// Estimate of what it takes to let go of a key, and in a file to write that it is gone.
+const EVICTED_NS: u64 = 400;
+
 /// A block that is being walked over.
 #[derive(Clone, Copy, Debug)]
 struct Look {
@@ -138,12 +141,13 @@ impl Shard {
     /// Whether memory is so short that keys must go before it is used up.
     pub(super) fn is_short_of_memory(&self) -> bool {
         let headroom_bytes = self.headroom_bytes();
-        let available_bytes = self.region.available_bytes();
-        if available_bytes >= headroom_bytes {
+        // What is on its way need not be freed a second time.
+        let expected_bytes = self.region.available_bytes() + self.region.owed_bytes();
+        if expected_bytes >= headroom_bytes {
             return false;
         }
         let held_bytes = self.region.door(self.id).held_bytes.load(Ordering::Relaxed);
-        available_bytes < headroom_bytes / 2
+        expected_bytes < headroom_bytes / 2
             || held_bytes + self.region.block_len_bytes() >= self.region.held_bytes_max()
     }
 
@@ -152,17 +156,15 @@ impl Shard {
         self.region.available_bytes() < self.headroom_bytes() / HELD_BACK_DIVISOR
     }
 
-    /// Evicts for writes of `len_bytes`, if it is time to.
-    pub(super) fn evict_ahead(&mut self, len_bytes: u64, time_ns: u64) {
+    /// Evicts for writes of `len_bytes`, if it is time to; whether any key went.
+    pub(super) fn evict_ahead(&mut self, len_bytes: u64, time_ns: u64) -> bool {
         if !self.is_evicting() {
-            return;
+            return false;
         }
         let held_bytes = self.stats().held_bytes(self.region.block_len_bytes());
         let door = self.region.door(self.id);
         door.held_bytes.store(held_bytes, Ordering::Relaxed);
-        if self.is_short_of_memory() && !self.has_enough_dead() {
-            self.evict(len_bytes, time_ns);
-        }
+        self.is_short_of_memory() && !self.has_enough_dead() && self.evict(len_bytes, time_ns)
     }
 
     /// Whether compaction finds enough without evicting more.
@@ -179,6 +181,7 @@ impl Shard {
         let mut evicted_bytes = 0;
         let mut fruitless_count = 0;
         while evicted_bytes < len_bytes && time_ns > 0 && self.is_evicting() {
+            let before_count = self.evictor.evicted_count;
             let batch_bytes = match self.evictor.policy {
                 Eviction::SoonestToExpire => self.evict_soonest(),
                 _ => self.evict_batch(),
@@ -193,13 +196,17 @@ impl Shard {
             if fruitless_count > self.key_count + 5 * self.log.block_count() + 64 {
                 break;
             }
-            time_ns = time_ns.saturating_sub(RECORD_NS * BATCH_COUNT as u64);
+            let gone_count = self.evictor.evicted_count - before_count;
+            let batch_ns = RECORD_NS * BATCH_COUNT as u64 + EVICTED_NS * gone_count;
+            self.pace.toil(batch_ns);
+            time_ns = time_ns.saturating_sub(batch_ns);
         }
         self.evictor.is_at_it = false;
         evicted_bytes > 0
     }
 
-    fn headroom_bytes(&self) -> u64 {
+    /// Bytes that stay free while keys are evicted.
+    pub(super) fn headroom_bytes(&self) -> u64 {
         let shard_count = self.region.shard_count() as u64;
         let wanted_bytes = self.region.block_len_bytes() * EVICTION_HEADROOM_BLOCKS * shard_count;
         let most_bytes = self.region.maxmemory_bytes() / EVICTION_HEADROOM_DIVISOR;

@@ -55,6 +55,8 @@ struct Moment {
     position: u64,
     /// Taken off the budget until it leaves.
     lent_bytes: u64,
+    /// Counted as owed until it leaves.
+    owed_bytes: u64,
 }
 
 impl Limbo {
@@ -67,18 +69,21 @@ impl Limbo {
     pub(super) fn push_stored(&mut self, region: &Region, position: u64, retired: Retired) {
         debug_assert!(retired.is_stored());
         let epoch = region.epochs().retire();
-        let lent_bytes = if region.is_held() {
-            retired.charged_bytes(region)
+        let charged_bytes = retired.charged_bytes(region);
+        let (lent_bytes, owed_bytes) = if region.is_held() {
+            (charged_bytes, 0)
         } else {
-            0
+            (0, charged_bytes)
         };
         region.lend(lent_bytes);
+        region.owe(owed_bytes);
         let moment = Moment {
             round: region.rounds().needed(),
             position,
             lent_bytes,
+            owed_bytes,
         };
-        self.stored_bytes += retired.charged_bytes(region);
+        self.stored_bytes += charged_bytes;
         self.stored.push_back((moment, epoch, retired));
     }
 
@@ -95,6 +100,7 @@ impl Limbo {
         let (moment, epoch, retired) = self.stored.pop_front()?;
         self.stored_bytes -= retired.charged_bytes(region);
         region.take_back(moment.lent_bytes);
+        region.settle(moment.owed_bytes);
         Some((epoch, retired))
     }
 

@@ -79,6 +79,7 @@ use room::Room;
 use slot::{Location, Slot};
 use stage::{Staged, shape_of};
 use table::{Mark, Place, SplitError, Table};
+use wait::Pace;
 use watch::Watches;
 
 /// The keys of one core.
@@ -107,8 +108,7 @@ pub struct Shard {
     evictor: Evictor,
     staged: Vec<Staged>,
     room: Room,
-    /// Since when writes are held back until the disk has caught up.
-    held_back_since_ms: Option<u64>,
+    pace: Pace,
     publish_depth: u32,
     /// None while nothing is watched.
     watches: Option<Box<Watches>>,
@@ -271,7 +271,7 @@ impl Shard {
             evictor: Evictor::default(),
             staged: Vec::new(),
             room: Room::default(),
-            held_back_since_ms: None,
+            pace: Pace::default(),
             publish_depth: 0,
             watches: None,
             large_len_bytes_min: LARGE_VALUE_LEN_BYTES_MIN.min(record_len_bytes_max),

@@ -29,6 +29,8 @@ const SWEEP_STEP_COUNT: usize = 256;
 const MERGE_STEP_COUNT: usize = 64;
 /// Part of the memory that is left which may wait for the disk before a round is asked for.
 const ROUND_WANTED_DIVISOR: u64 = 4;
+/// How often what a write wants to be on its way doubles: then it is more than any budget.
+const WANTED_DOUBLINGS_MAX: u32 = 24;
 /// What a write has done for its room, and may still do.
 #[derive(Debug)]
 struct Effort {
@@ -47,12 +49,12 @@ impl Shard {
         self.ask_for_a_round();
         self.sweep();
         self.log.refill_reserve();
-        self.evict_ahead(left_bytes, COMPACTION_STEP_NS_MAX);
+        let is_evicting = self.evict_ahead(left_bytes, COMPACTION_STEP_NS_MAX);
         self.retire_dead_block();
         let is_compacting = self.compact_in_background(left_bytes);
         let is_merging = self.merge_step();
         let is_draining = self.limbo.is_draining(&self.region, self.id);
-        is_draining || self.large.is_sweeping() || is_compacting || is_merging
+        is_draining || self.large.is_sweeping() || is_evicting || is_compacting || is_merging
     }
 
     /// Frees what waits in limbo, as far as the budget goes and readers allow; returns what is left
@@ -95,7 +97,7 @@ impl Shard {
         self.emergency_count += 1;
         let mut effort = Effort {
             compaction_count_left: EMERGENCY_COMPACTION_BLOCKS_MAX,
-            wait: Wait::of(purpose),
+            wait: Wait::of(purpose, self.is_evicting()),
         };
         while self.reclaim(&mut effort) {
             if let Some(done) = attempt(self) {
@@ -111,13 +113,15 @@ impl Shard {
         if self.free_step(LARGE_STEP_LEN_BYTES).is_some() || self.sweep() {
             return true;
         }
-        if self.evict_for_room() {
-            effort.compaction_count_left = EVICTING_COMPACTION_BLOCKS_MAX;
-            return true;
-        }
-        if effort.compaction_count_left > 0 && self.compact_block() {
-            effort.compaction_count_left -= 1;
-            return true;
+        if self.region.owed_bytes() < self.wanted_bytes(effort) {
+            if self.evict_for_room() {
+                effort.compaction_count_left = EVICTING_COMPACTION_BLOCKS_MAX;
+                return true;
+            }
+            if effort.compaction_count_left > 0 && self.compact_block() {
+                effort.compaction_count_left -= 1;
+                return true;
+            }
         }
         if !self.is_owed() {
             return false;
@@ -126,6 +130,12 @@ impl Shard {
         // of its keys is in use.
         self.region.epochs().renew(self.id);
         effort.wait.goes_on(&self.region, &mut self.limbo)
+    }
+
+    /// What is to be on its way before a write waits: twice as much after each round that did not bring
+    /// enough.
+    fn wanted_bytes(&self, effort: &Effort) -> u64 {
+        (self.headroom_bytes() / 2) << effort.wait.round_count().min(WANTED_DOUBLINGS_MAX)
     }
 
     /// Evicts about a block's worth, unless compaction has enough to do; false: do something else.
