@@ -346,10 +346,7 @@ impl Shard {
     /// Copies a grave to the tail if what it hides may still be there.
     fn move_grave(&mut self, block: BlockIndex, met: Met) -> Option<()> {
         let record = self.log.record(met.location);
-        let last = match met.shape.kind {
-            Kind::TOMBSTONE => record.number() / self.region.block_len_bytes(),
-            _ => record.number(),
-        };
+        let last = self.log.last_hidden_by(met.location);
         let is_hidden = met.shape.kind == Kind::TOMBSTONE && {
             let is_key = |location| self.log.record(location).has_key(record.key());
             self.table.find(Probe::of(met.hash), is_key).is_some()

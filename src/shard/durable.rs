@@ -87,8 +87,8 @@ impl Shard {
             Some(reserved) => reserved,
             None => self.with_room(|shard| shard.log.reserve(len_bytes, Purpose::Bound))?,
         };
-        let birth = self.log.position_of(reserved.location).to_le_bytes();
         let source = self.table.slot(place).location();
+        let birth = self.log.birth_of_tombstone(source).to_le_bytes();
         let (record, target) = self.log.fill_from(source, &reserved);
         shape
             .write(target, record.key(), None)

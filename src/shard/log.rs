@@ -120,6 +120,11 @@ struct BlockState {
     number: u64,
     /// Whether it holds members of transactions.
     has_members: bool,
+    /// Graves that count as live, and the last block in which there can be what one of them hides.
+    grave_bytes: u32,
+    graves_last: u64,
+    /// Whether all its graves count as dead, though none is marked.
+    are_graves_dead: bool,
 }
 
 /// A block's number plus one; 0: none.
@@ -266,13 +271,19 @@ impl Log {
     #[inline]
     pub(super) fn kill(&mut self, location: Location, len_bytes: usize) {
         let block = self.region.block_of(location.offset());
-        self.live_bytes -= len_bytes as u64;
-        self.dead_bytes += len_bytes as u64;
         let start = self.region.block_start(block);
+        let marks = &mut self.blocks[block.get()].dead;
+        marks.mark(offset_within(start, location));
+        self.count_dead(block, u32_of(len_bytes as u64));
+    }
+
+    #[inline]
+    fn count_dead(&mut self, block: BlockIndex, len_bytes: u32) {
+        self.live_bytes -= u64::from(len_bytes);
+        self.dead_bytes += u64::from(len_bytes);
         let state = &mut self.blocks[block.get()];
-        state.dead.mark(offset_within(start, location));
         let before = state.dead_bytes;
-        state.dead_bytes += u32_of(len_bytes as u64);
+        state.dead_bytes += len_bytes;
         let is_sealed = state.is_sealed;
         let after = state.dead_bytes;
         let shift = self.class_shift();

@@ -14,15 +14,17 @@
 //! durable (`region`).
 //!
 //! **Graves.** What was removed must not come back from an older block. A **tombstone** says that a
-//! key is gone, a **clear** that everything is. A tombstone keeps its **birth**, the position at which
-//! it was first written, and hides what is before that, wherever a copy of it stands: a newer record
-//! may come before the copy, and what hid that one as well may never have become whole. A clear keeps
+//! key is gone, a **clear** that everything is. A tombstone keeps its **birth**, the position where the
+//! record ended that was removed, and hides what is before that, wherever a copy of it stands: a newer record
+//! may come before the copy, and what hid that one as well may never have become whole. (Every older record
+//! of the key is before the one that was removed.) A clear keeps
 //! the number of the last block before it. Both are needed while the shard owns another block numbered
 //! up to that, counting those that wait in limbo: only in such a block can be what they hide. A
 //! tombstone is not needed, either, when the key is there again: what is newer hides as well.
 //!
-//! Graves are live until compaction meets them, drops those that are not needed and copies the
-//! others, births included. When they exceed a share of what is live, compaction takes the oldest
+//! Graves of a block are dead when the last of them is not needed any more; with eviction, which takes the
+//! oldest, that is soon. Else they are live until compaction meets them, drops those that are not needed and
+//! copies the others, births included. When they exceed a share of what is live, compaction takes the oldest
 //! blocks instead of the deadest, up to the one that was active then: a **sweep**. When all of those are
 //! freed, no grave made before is needed. A sweep copies what is live once and is worth a fixed share
 //! of it in graves, so a grave costs at most the inverse of that share, a constant.
@@ -33,7 +35,7 @@
 //!
 //! Not here: the bytes (`log`, `record`, `seal`).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::limits::{GRAVES_DIVISOR, GRAVES_TOLERATED_BLOCKS};
@@ -52,6 +54,9 @@ pub(super) struct Stream {
     /// Full blocks with members that may not be settled, in order.
     pub(super) unsettled: VecDeque<BlockIndex>,
     grave_bytes: u64,
+    /// Full blocks with graves: the last block in which there can be what one of them hides, and their own
+    /// numbers.
+    graves: BTreeSet<(u64, u64)>,
     /// The last block of the sweep that goes on or was the last.
     sweep_end: u64,
     transaction: Option<Transaction>,
@@ -74,6 +79,7 @@ impl Stream {
             owned: BTreeMap::new(),
             unsettled: VecDeque::new(),
             grave_bytes: 0,
+            graves: BTreeSet::new(),
             sweep_end: 0,
             transaction: None,
         }
@@ -169,20 +175,38 @@ impl Stream {
         Some(transaction.number)
     }
 
-    pub(super) fn count_grave(&mut self, len_bytes: usize) {
-        self.grave_bytes += len_bytes as u64;
+    pub(super) fn count_grave(&mut self, len_bytes: u64) {
+        self.grave_bytes += len_bytes;
     }
 
-    pub(super) fn discount_grave(&mut self, len_bytes: usize) {
-        self.grave_bytes -= len_bytes as u64;
+    pub(super) fn discount_grave(&mut self, len_bytes: u64) {
+        self.grave_bytes -= len_bytes;
+    }
+
+    /// Takes note of a full block whose graves hide what is in blocks up to number `last`.
+    pub(super) fn know_graves(&mut self, block: BlockIndex, last: u64) {
+        self.graves.insert((last, self.region.sequence_of(block)));
+    }
+
+    /// A block none of whose graves hides anything any more, once.
+    pub(super) fn pop_needless(&mut self) -> Option<BlockIndex> {
+        let (&floor, _) = self.owned.first_key_value()?;
+        while self.graves.first().is_some_and(|&(last, _)| last < floor) {
+            let (_, sequence) = self.graves.pop_first()?;
+            if let Some(&block) = self.owned.get(&sequence) {
+                return Some(block);
+            }
+        }
+        None
     }
 
     /// Every record is dead, graves included.
     pub(super) fn forget_graves(&mut self) {
         self.grave_bytes = 0;
+        self.graves.clear();
     }
 
-    /// Bytes of graves.
+    /// Bytes of graves that may be needed.
     pub(super) const fn grave_bytes(&self) -> u64 {
         self.grave_bytes
     }

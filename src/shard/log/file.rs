@@ -58,12 +58,12 @@ impl Log {
 
     #[inline]
     fn note_complete(&mut self, kind: Kind, reserved: &Reserved) {
-        let Some(stream) = &mut self.stream else {
+        if kind.is_grave() {
+            self.count_grave(reserved.location, reserved.len_bytes);
+        }
+        let Some(stream) = &self.stream else {
             return;
         };
-        if kind.is_grave() {
-            stream.count_grave(reserved.len_bytes);
-        }
         let start = self.end - self.region.block_len_bytes();
         stream.publish(self.tail - start);
     }
@@ -133,6 +133,16 @@ impl Log {
         self.region.sequence_of(block) * self.region.block_len_bytes() + within
     }
 
+    /// The position behind all that the tombstone of a record is to hide: no older record of its key is
+    /// behind it. (Of a record in another's log, of whose blocks this one does not know when they go: where this one ends.)
+    pub(in super::super) fn birth_of_tombstone(&self, removed: Location) -> u64 {
+        if !self.owns(removed) {
+            return self.position();
+        }
+        let len_bytes = self.record(removed).shape().len_bytes();
+        self.position_of(removed) + len_bytes as u64
+    }
+
     /// Whether a grave of what is in blocks up to number `last`, met in `block`, may still hide
     /// something.
     pub(in super::super) fn is_grave_needed(&self, last: u64, block: BlockIndex) -> bool {
@@ -145,11 +155,62 @@ impl Log {
         self.kill(reserved.location, reserved.len_bytes);
     }
 
+    /// Counts a grave, as live.
+    pub(in super::super) fn count_grave(&mut self, location: Location, len_bytes: usize) {
+        let last = self.last_hidden_by(location);
+        let state = &mut self.blocks[self.region.block_of(location.offset()).get()];
+        state.grave_bytes += u32_of(len_bytes as u64);
+        state.graves_last = state.graves_last.max(last);
+        if let Some(stream) = &mut self.stream {
+            stream.count_grave(len_bytes as u64);
+        }
+    }
+
     /// Counts a grave as dead that is not needed, or that was copied.
     pub(in super::super) fn kill_grave(&mut self, location: Location, len_bytes: usize) {
+        let state = &mut self.blocks[self.region.block_of(location.offset()).get()];
+        if state.are_graves_dead {
+            return;
+        }
+        state.grave_bytes -= u32_of(len_bytes as u64);
         self.kill(location, len_bytes);
         if let Some(stream) = &mut self.stream {
-            stream.discount_grave(len_bytes);
+            stream.discount_grave(len_bytes as u64);
+        }
+    }
+
+    /// The number of the last block in which there can be what a grave hides.
+    pub(in super::super) fn last_hidden_by(&self, grave: Location) -> u64 {
+        let record = self.record(grave);
+        match record.shape().kind {
+            Kind::TOMBSTONE => record.number().saturating_sub(1) / self.region.block_len_bytes(),
+            _ => record.number(),
+        }
+    }
+
+    /// Takes note of the graves in a full block.
+    pub(super) fn know_graves(&mut self, block: BlockIndex) {
+        let state = &self.blocks[block.get()];
+        if let Some(stream) = &mut self.stream
+            && state.grave_bytes > 0
+        {
+            stream.know_graves(block, state.graves_last);
+        }
+    }
+
+    /// Counts graves as dead that hide nothing any more, those of a block together.
+    pub(super) fn bury_graves(&mut self) {
+        while let Some(stream) = &mut self.stream
+            && let Some(block) = stream.pop_needless()
+        {
+            let state = &mut self.blocks[block.get()];
+            let len_bytes = std::mem::take(&mut state.grave_bytes);
+            stream.discount_grave(u64::from(len_bytes));
+            // Of a block that was emptied meanwhile nothing is known any more.
+            if len_bytes > 0 {
+                state.are_graves_dead = true;
+                self.count_dead(block, len_bytes);
+            }
         }
     }
 
@@ -229,13 +290,6 @@ impl Log {
         }
     }
 
-    /// Counts a grave in an adopted block.
-    pub(in super::super) fn count_grave(&mut self, len_bytes: usize) {
-        if let Some(stream) = &mut self.stream {
-            stream.count_grave(len_bytes);
-        }
-    }
-
     /// Gives a record that no slot names yet another value of the same length.
     pub(in super::super) fn change_value(&mut self, reserved: &Reserved, value: &[u8]) {
         let seal = self.seal_of(reserved.location);
@@ -278,5 +332,6 @@ impl Log {
         state.dead_bytes += state.gap_bytes;
         self.dead_bytes += u64::from(state.gap_bytes);
         self.link(block);
+        self.know_graves(block);
     }
 }

@@ -162,6 +162,7 @@ impl Log {
                 self.region.return_block(block);
             }
             self.refill_reserve();
+            self.bury_graves();
         } else {
             self.put_back([block]);
             self.limit_writes();
@@ -224,6 +225,7 @@ impl Log {
             let state = &mut self.blocks[full.get()];
             state.used_bytes = used_bytes;
             self.list(full);
+            self.know_graves(full);
         }
         self.active = Some(fresh);
         self.know(fresh);

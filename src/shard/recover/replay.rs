@@ -292,7 +292,9 @@ impl<'a> Replay<'a> {
 
     fn apply(&mut self, survey: &Survey, met: &Met) -> Result<(), OutOfMemory> {
         if met.shape.kind.is_grave() && self.origin.is_own() {
-            self.shard.log.count_grave(met.shape.len_bytes());
+            self.shard
+                .log
+                .count_grave(met.location, met.shape.len_bytes());
         }
         match met.shape.kind {
             Kind::TOMBSTONE => {
