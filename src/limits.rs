@@ -186,8 +186,8 @@ pub const GRAVES_DIVISOR: u64 = 8;
 pub const GRAVES_TOLERATED_BLOCKS: u64 = 2;
 /// Blocks emptied between two syncs when a start changes the number of shards.
 pub const RESPLIT_BATCH_BLOCKS_MAX: usize = 16;
-/// Work one write may do for compaction at once, in nanoseconds as `compact` estimates them.
-pub const COMPACTION_STEP_NS_MAX: u64 = 500_000;
+/// Work one write may do for compaction, or for eviction, at once, in nanoseconds as they estimate them.
+pub const COMPACTION_STEP_NS_MAX: u64 = 300_000;
 /// Bytes of what waits in limbo that one write frees on its way: one block, or a part of a run.
 pub const LIMBO_STEP_LEN_BYTES: u64 = 256 * KIB as u64;
 /// Bytes a write adds before compaction is paid for: a batch large enough to prefetch.
@@ -248,6 +248,8 @@ pub const PROBE_COMMAND_COUNT: usize = WINDOW_COMMAND_COUNT / 2;
 pub const TURN_COMMAND_COUNT_MAX: usize = 4096;
 /// Bytes of input and output one turn may handle: about 1 ms of copying.
 pub const TURN_LEN_BYTES_MAX: usize = MIB;
+/// So many of them a nanosecond of work for memory stands for: it may have half a turn.
+pub const TOIL_LEN_BYTES_PER_NS: u64 = 2;
 /// Most of `batch-commands`, and its default (measured: bench/results/2026-11-21-forwarding).
 pub const BATCH_COMMAND_COUNT_MAX: usize = 1024;
 /// Reply bytes after which the executing core returns a batch unfinished.

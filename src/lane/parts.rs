@@ -15,7 +15,7 @@ use super::pool::Pool;
 use super::transaction::writes_several;
 use super::window::{Placement, Window};
 use crate::command::{ClientIndex, Context, Core, Flags, Now, Resume, Row, Run, Status};
-use crate::limits::{LARGE_VALUE_LEN_BYTES_MIN, TURN_LEN_BYTES_MAX};
+use crate::limits::{LARGE_VALUE_LEN_BYTES_MIN, TOIL_LEN_BYTES_PER_NS, TURN_LEN_BYTES_MAX};
 use crate::region::Region;
 use crate::resp::{Args, Extern, Reply};
 use crate::running;
@@ -125,11 +125,14 @@ impl Parts {
         status
     }
 
-    /// What was worked for memory since this was asked last, as the bytes that could have been copied
-    /// meanwhile, about one in a nanosecond: a turn has so many.
+    /// What was worked for memory since this was asked last, as bytes of a turn's budget.
     #[inline]
     pub(super) fn take_toil_len_bytes(&mut self) -> usize {
-        usize::try_from(self.shard.take_toil_ns()).unwrap_or(usize::MAX)
+        let toil_len_bytes = self
+            .shard
+            .take_toil_ns()
+            .saturating_mul(TOIL_LEN_BYTES_PER_NS);
+        usize::try_from(toil_len_bytes).unwrap_or(usize::MAX)
     }
 
     /// Gives up what was copied beforehand for a command that was not done.

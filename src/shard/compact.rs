@@ -68,7 +68,7 @@ pub(super) struct Met {
 /// Records whose buckets are fetched together.
 pub(super) const BATCH_COUNT: usize = 16;
 /// Estimate of one live record's hash, lookup and accounting, its bucket prefetched.
-pub(super) const RECORD_NS: u64 = 150;
+const RECORD_NS: u64 = 250;
 /// Estimate of passing over dead records: bytes in a nanosecond.
 const PASSED_BYTES_PER_NS: u64 = 8;
 /// Estimate of copying: bytes in a nanosecond.

@@ -35,7 +35,7 @@ use crate::limits::{
     EVICTION_HEADROOM_IN_FILE_FACTOR, HELD_BACK_DIVISOR, YOUNG_DIVISOR,
 };
 
-use super::compact::{BATCH_COUNT, Met, RECORD_NS, Victim};
+use super::compact::{BATCH_COUNT, Met, Victim};
 use super::table::{Mark, Probe};
 use super::{Key, Shard};
 
@@ -74,6 +74,8 @@ pub(super) struct Evictor {
     pub(super) evicted_count: u64,
 }
 
+/// Estimate of a look at a key.
+const LOOK_NS: u64 = 150;
 /// Estimate of what it takes to let go of a key, and in a file to write that it is gone.
 const EVICTED_NS: u64 = 400;
 
@@ -197,7 +199,7 @@ impl Shard {
                 break;
             }
             let gone_count = self.evictor.evicted_count - before_count;
-            let batch_ns = RECORD_NS * BATCH_COUNT as u64 + EVICTED_NS * gone_count;
+            let batch_ns = LOOK_NS * BATCH_COUNT as u64 + EVICTED_NS * gone_count;
             self.pace.toil(batch_ns);
             time_ns = time_ns.saturating_sub(batch_ns);
         }
