@@ -97,6 +97,36 @@ fn a_write_that_waits_for_the_disk_evicts_no_more_than_will_do() {
 }
 
 #[test]
+fn what_another_shard_owes_is_waited_for() {
+    let folder = Folder::new();
+    let mut store = Opening::new(64 * MIB, 2)
+        .open(folder.path())
+        .expect("a new file");
+    let large = keys(2, 1).next().expect("there are keys");
+    store.set(&large, &vec![1; 8 << 20]).expect("room");
+    let mut stored = Vec::new();
+    for key in keys(2, 0) {
+        if store.region.available_bytes() < 2 * MIB {
+            break;
+        }
+        store.set(&key, &[7; 1000]).expect("room");
+        stored.push(key);
+    }
+    for shard in [0, 1, 0] {
+        sync(&store);
+        work(&mut store, shard);
+    }
+    store.shards[0].set_eviction(Eviction::Any { by_use: false });
+    // The other shard does nothing more: what it has given up stays in its limbo.
+    assert_eq!(store.remove(&large), Ok(true));
+    assert!(store.region.owed_bytes() >= 8 * MIB);
+    let again = stored.iter().cycle().take(10_000);
+    with_rounds(&mut store, again, |store, key| {
+        store.set(key, &[8; 1000]).is_ok()
+    });
+}
+
+#[test]
 fn eviction_in_a_file_copies_little() {
     let folder = Folder::new();
     let mut store = Opening::new(32 * MIB, 1)

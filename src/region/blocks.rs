@@ -313,8 +313,8 @@ impl Region {
         self.ring(&mut free);
         let is_prepared = free.preparation == Preparation::Running;
         drop(free);
-        self.settle(charged_count * self.block_len_bytes());
         self.refund(charged_count * self.block_len_bytes());
+        self.settle(charged_count * self.block_len_bytes());
         if !is_prepared {
             self.release_surplus();
         }

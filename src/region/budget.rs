@@ -89,6 +89,12 @@ impl Region {
         self.budget.owed_bytes.0.load(Ordering::Relaxed)
     }
 
+    /// Bytes that can be taken when all that is owed has been given back.
+    #[must_use]
+    pub fn expected_bytes(&self) -> u64 {
+        (self.maxmemory_bytes() + self.owed_bytes()).saturating_sub(self.used_bytes())
+    }
+
     /// Whether memory may run out for a command that brings `len_bytes`.
     #[must_use]
     pub fn is_short_of(&self, len_bytes: u64) -> bool {

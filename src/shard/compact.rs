@@ -230,8 +230,7 @@ impl Shard {
             return is_much_dead || self.is_short_of_memory() && self.has_enough_dead();
         }
         is_much_dead
-            || self.region.available_bytes() + self.region.owed_bytes()
-                < block_bytes * self.region.shard_count() as u64
+            || self.region.expected_bytes() < block_bytes * self.region.shard_count() as u64
     }
 
     /// Whether graves are too many and a block that may hold the sweep up is being emptied, or can be.

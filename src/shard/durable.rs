@@ -85,7 +85,9 @@ impl Shard {
         let len_bytes = shape.len_bytes();
         let reserved = match self.log.reserve(len_bytes, Purpose::Bound) {
             Some(reserved) => reserved,
-            None => self.with_room(|shard| shard.log.reserve(len_bytes, Purpose::Bound))?,
+            None => self.with_room_for(Purpose::Bound, |shard| {
+                shard.log.reserve(len_bytes, Purpose::Bound)
+            })?,
         };
         let source = self.table.slot(place).location();
         let birth = self.log.birth_of_tombstone(source).to_le_bytes();

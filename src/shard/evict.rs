@@ -36,8 +36,9 @@ use crate::limits::{
 };
 
 use super::compact::{BATCH_COUNT, Met, Victim};
+use super::durable::tombstone_of;
 use super::table::{Mark, Probe};
-use super::{Key, Shard};
+use super::{Key, Purpose, Shard};
 
 /// Whom to evict when memory is short.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -144,7 +145,7 @@ impl Shard {
     pub(super) fn is_short_of_memory(&self) -> bool {
         let headroom_bytes = self.headroom_bytes();
         // What is on its way need not be freed a second time.
-        let expected_bytes = self.region.available_bytes() + self.region.owed_bytes();
+        let expected_bytes = self.region.expected_bytes();
         if expected_bytes >= headroom_bytes {
             return false;
         }
@@ -182,7 +183,7 @@ impl Shard {
         }
         let mut evicted_bytes = 0;
         let mut fruitless_count = 0;
-        while evicted_bytes < len_bytes && time_ns > 0 && self.is_evicting() {
+        while evicted_bytes < len_bytes && time_ns > 0 && self.can_evict() {
             let before_count = self.evictor.evicted_count;
             let batch_bytes = match self.evictor.policy {
                 Eviction::SoonestToExpire => self.evict_soonest(),
@@ -205,6 +206,14 @@ impl Shard {
         }
         self.evictor.is_at_it = false;
         evicted_bytes > 0
+    }
+
+    /// Whether there may be a key to let go, and there is room to say in a file that it is gone.
+    fn can_evict(&mut self) -> bool {
+        let tombstone_len_bytes = tombstone_of(&[]).len_bytes();
+        let has_room =
+            !self.log.is_durable() || self.log.has_room(tombstone_len_bytes, Purpose::Bound);
+        has_room && self.is_evicting()
     }
 
     /// Bytes that stay free while keys are evicted.
@@ -336,7 +345,7 @@ impl Shard {
         let record = self.log.record(self.table.slot(place).location());
         let large_bytes = record.run().map_or(0, |run| self.large.len_bytes(run));
         let len_bytes = record.shape().len_bytes() + large_bytes;
-        if self.take_out(place).is_err() {
+        if !self.take_out_at_once(place) {
             return 0;
         }
         self.evictor.evicted_count += 1;

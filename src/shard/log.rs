@@ -355,6 +355,9 @@ impl Log {
     pub(super) fn retire(&mut self, block: BlockIndex) {
         debug_assert!(self.is_dead(block));
         let state = std::mem::take(&mut self.blocks[block.get()]);
+        if let Some(stream) = &mut self.stream {
+            stream.forget_graves_of(block, state.graves_last);
+        }
         let at = self.place_after(state.number - 1);
         self.order.remove(at);
         self.dead_bytes -= u64::from(state.dead_bytes);

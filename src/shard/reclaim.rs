@@ -31,6 +31,7 @@ const MERGE_STEP_COUNT: usize = 64;
 const ROUND_WANTED_DIVISOR: u64 = 4;
 /// How often what a write wants to be on its way doubles: then it is more than any budget.
 const WANTED_DOUBLINGS_MAX: u32 = 24;
+
 /// What a write has done for its room, and may still do.
 #[derive(Debug)]
 struct Effort {
@@ -147,8 +148,10 @@ impl Shard {
 
     /// Whether memory will come back without anything being done here.
     pub(super) fn is_owed(&self) -> bool {
-        let is_owed =
-            self.limbo.len() > 0 || self.log.has_unsettled() || self.region.is_awaiting_round();
+        let is_owed = self.limbo.len() > 0
+            || self.log.has_unsettled()
+            || self.region.owed_bytes() > 0
+            || self.region.is_awaiting_round();
         // Nobody runs rounds while the shards are being recovered.
         is_owed && !self.region.is_recovering()
     }

@@ -342,6 +342,9 @@ fn mark(
     for &block in surveys.iter().flat_map(|survey| &survey.discarded) {
         region.return_block(block);
     }
+    for cut in surveys.iter().filter_map(|survey| survey.cut) {
+        first.log.blank_from(cut.offset);
+    }
     // An END is written when nothing beyond it is left to be found.
     region.sync()?;
     for cut in surveys.iter().filter_map(|survey| survey.cut) {

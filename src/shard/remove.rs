@@ -70,14 +70,19 @@ impl Shard {
     /// is kept for others is none.
     #[cold]
     pub(super) fn expire(&mut self, place: Place) -> bool {
-        // A read may have come here: it does not wait for room.
+        let is_out = self.take_out_at_once(place);
+        self.expired_count += u64::from(is_out);
+        is_out
+    }
+
+    /// Removes the key at `place` unless that would have to wait for room: for reads and eviction, which
+    /// do not. False: it is still there.
+    pub(super) fn take_out_at_once(&mut self, place: Place) -> bool {
         let record = self.log.record(self.table.slot(place).location());
         let len_bytes = tombstone_of(record.key()).len_bytes();
         let has_room = !self.log.is_durable()
             || !self.keeps_room() && self.log.has_room(len_bytes, Purpose::Bound);
-        let is_out = has_room && self.take_out(place).is_ok();
-        self.expired_count += u64::from(is_out);
-        is_out
+        has_room && self.take_out(place).is_ok()
     }
 
     /// Removes the key at `place` with its value.

@@ -188,6 +188,11 @@ impl Stream {
         self.graves.insert((last, self.region.sequence_of(block)));
     }
 
+    /// A block that was full has no graves any more.
+    pub(super) fn forget_graves_of(&mut self, block: BlockIndex, last: u64) {
+        self.graves.remove(&(last, self.region.sequence_of(block)));
+    }
+
     /// A block none of whose graves hides anything any more, once.
     pub(super) fn pop_needless(&mut self) -> Option<BlockIndex> {
         let (&floor, _) = self.owned.first_key_value()?;

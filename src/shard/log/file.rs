@@ -76,6 +76,15 @@ impl Log {
         seal::sign(record, None, seal);
     }
 
+    /// Blanks the rest of a block, in which nothing counts from `start` on: a tombstone of what was cut off
+    /// need not be behind it.
+    pub(in super::super) fn blank_from(&mut self, start: u64) {
+        let block_start = self.region.block_start(self.region.block_of(start));
+        let end = block_start + self.region.block_len_bytes();
+        let rest_len_bytes = usize::try_from(end - start).expect("less than a block");
+        self.bytes_mut(start, rest_len_bytes).fill(0);
+    }
+
     /// Appends a record without a key. `None`: there is no room, not even in the reserve.
     pub(in super::super) fn append_number(&mut self, kind: Kind, number: u64) -> Option<Reserved> {
         let shape = Shape::of(kind, 0, NUMBER_LEN_BYTES);
@@ -134,7 +143,8 @@ impl Log {
     }
 
     /// The position behind all that the tombstone of a record is to hide: no older record of its key is
-    /// behind it. (Of a record in another's log, of whose blocks this one does not know when they go: where this one ends.)
+    /// behind it. Of a record in another's log that is where this log ends, for it does not know when the
+    /// other's blocks go.
     pub(in super::super) fn birth_of_tombstone(&self, removed: Location) -> u64 {
         if !self.owns(removed) {
             return self.position();
