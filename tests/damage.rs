@@ -299,6 +299,40 @@ fn no_damage_makes_a_start_panic_hang_or_serve_a_bad_record() {
     assert!(whole_count > 0);
 }
 
+/// Where a file first holds `what`.
+fn find(folder: &Path, what: &[u8]) -> Option<u64> {
+    let file = File::open(folder.join("coremap.data")).expect("a data file");
+    ranges(folder).into_iter().find_map(|range| {
+        let mut bytes = vec![0; usize::try_from(range.end - range.start).expect("small")];
+        file.read_exact_at(&mut bytes, range.start).expect("there");
+        let found = bytes
+            .windows(what.len())
+            .position(|window| window == what)?;
+        Some(range.start + found as u64)
+    })
+}
+
+/// What was behind a torn record would be found again, should the END in its place be damaged.
+#[test]
+fn what_a_start_cuts_off_is_in_the_file_no_more() {
+    let folder = Folder::new();
+    let mut store = opening().open(folder.path()).expect("a new file");
+    store.set(b"key", b"the value that stays").expect("room");
+    store.region.sync().expect("a disk");
+    store.region.sync().expect("a disk");
+    for value in [&b"torn"[..], b"behind the torn"] {
+        store.set(b"key", value).expect("room");
+    }
+    drop(store);
+    let torn = find(folder.path(), b"torn").expect("written");
+    let path = folder.path().join("coremap.data");
+    let file = OpenOptions::new().write(true).open(path).expect("there");
+    file.write_all_at(b"T", torn).expect("room");
+    let mut store = opening().open(folder.path()).expect("a power loss");
+    assert_eq!(store.get(b"key"), Some(b"the value that stays".to_vec()));
+    assert_eq!(find(folder.path(), b"behind the torn"), None);
+}
+
 #[test]
 fn a_damaged_record_is_refused_with_its_place_and_the_rest_can_be_salvaged() {
     let folder = Folder::new();
@@ -314,14 +348,7 @@ fn a_damaged_record_is_refused_with_its_place_and_the_rest_can_be_salvaged() {
     let before = store.content();
     drop(store);
     let path = folder.path().join("coremap.data");
-    let bytes = ranges(folder.path()).into_iter().find_map(|range| {
-        let mut bytes = vec![0; usize::try_from(range.end - range.start).expect("small")];
-        let file = File::open(&path).expect("there");
-        file.read_exact_at(&mut bytes, range.start).expect("there");
-        let found = bytes.windows(8).position(|window| window == b"key:0500")?;
-        Some(range.start + found as u64)
-    });
-    let at = bytes.expect("the key is in the file");
+    let at = find(folder.path(), b"key:0500").expect("the key is in the file");
     let file = OpenOptions::new().write(true).open(&path).expect("there");
     file.write_all_at(b"X", at + 1).expect("room");
     let unhurt = fs::metadata(&path).expect("there").len();
