@@ -498,8 +498,10 @@ impl<'a> Worker<'a> {
         None
     }
 
-    /// Takes one command of work from the budget.
+    /// Takes one command of work from the budget, and what it has worked for memory.
     pub(super) fn count_command(&mut self) {
+        let toil_len_bytes = self.parts.take_toil_len_bytes();
         self.commands_left = self.commands_left.saturating_sub(1);
+        self.bytes_left = self.bytes_left.saturating_sub(toil_len_bytes);
     }
 }
