@@ -112,6 +112,26 @@ fn a_shard_that_compacts_and_crashes_again_and_again_loses_nothing() {
 }
 
 #[test]
+fn a_file_all_of_whose_blocks_were_used_is_started_from_again_and_again() {
+    let folder = Folder::new();
+    // The file has 80 blocks, and each start takes some that are free.
+    for number in 0..100u32 {
+        let mut store = open(folder.path(), 5 * MIB, 2);
+        assert_eq!(
+            store.shards.iter().map(Shard::len).sum::<u64>(),
+            u64::from(number)
+        );
+        set(&mut store, format!("key:{number}").as_bytes(), b"value");
+        for _ in 0..4 {
+            store.region.sync().expect("a disk");
+            for shard in &mut store.shards {
+                while shard.background(1 << 20) {}
+            }
+        }
+    }
+}
+
+#[test]
 fn two_shards_that_crash_again_and_again_lose_nothing() {
     let folder = Folder::new();
     live(folder.path(), 32 * MIB, 2, 12, 12);

@@ -12,7 +12,7 @@
 //! same again for blocks that a round has written; and of those that come back it keeps as many as are
 //! likely to be taken before the next round.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -346,6 +346,20 @@ impl Region {
                 heir: None,
             })
             .collect();
+    }
+
+    /// Makes blocks free, during recovery, that were found freed and that no start needs to know of: their
+    /// return is on disk, and the synced position behind them.
+    pub fn release_found(&self, blocks: &BTreeSet<usize>) {
+        let mut free = self.lock_free();
+        let FreeLists { pending, log, .. } = &mut *free;
+        pending.retain(|found| {
+            let is_released = blocks.contains(&BlockIndex(found.block).get());
+            if is_released {
+                log.written.push(found.block);
+            }
+            !is_released
+        });
     }
 
     /// From now on no block loses its pages when it is returned.

@@ -359,6 +359,9 @@ fn go_on(
     logs: &[(&Stream, &Survey)],
     shards: &mut [Shard],
 ) -> Result<(), RecoverError> {
+    // Without them each start would take blocks that were never used, and one day there are none left.
+    let forgotten = logs.iter().flat_map(|(stream, _)| stream.forgotten(region));
+    region.release_found(&forgotten.collect());
     let is_same_count = logs.iter().any(|(stream, _)| stream.is_todays);
     if is_same_count {
         shards.iter_mut().try_for_each(Shard::begin_block)?;

@@ -96,6 +96,15 @@ impl Stream {
         !self.is_kept || self.owner == shard
     }
 
+    /// The freed blocks wholly before the synced position, where a missing one is no end of the log.
+    pub(super) fn forgotten(&self, region: &Region) -> impl Iterator<Item = usize> {
+        let synced_end = self.synced / region.block_len_bytes();
+        let freed = self.blocks.iter().filter(|found| found.is_freed);
+        freed
+            .filter(move |found| found.sequence < synced_end)
+            .map(|found| found.block.get())
+    }
+
     /// Finds the log's end and what is beyond the settled position.
     pub(super) fn survey(&self, region: &Region) -> Survey {
         let mut survey = Survey::default();
