@@ -21,16 +21,17 @@ use crate::limits::{BLOCKS_PER_SHARD_MIN, PLENTY_LEN_BYTES};
 #[derive(Debug)]
 pub(super) struct Budget {
     used_bytes: CachePadded<AtomicU64>,
-    owed_bytes: CachePadded<AtomicU64>,
     maxmemory_bytes: AtomicU64,
+    /// Changes as rarely as blocks come and go.
+    owed_bytes: AtomicU64,
 }
 
 impl Budget {
     pub(super) fn new(maxmemory_bytes: u64) -> Self {
         Self {
             used_bytes: CachePadded(AtomicU64::new(0)),
-            owed_bytes: CachePadded(AtomicU64::new(0)),
             maxmemory_bytes: AtomicU64::new(maxmemory_bytes),
+            owed_bytes: AtomicU64::new(0),
         }
     }
 }
@@ -86,7 +87,7 @@ impl Region {
         if self.is_held() || self.is_recovering() {
             return 0;
         }
-        self.budget.owed_bytes.0.load(Ordering::Relaxed)
+        self.budget.owed_bytes.load(Ordering::Relaxed)
     }
 
     /// Bytes that can be taken when all that is owed has been given back.
@@ -142,13 +143,13 @@ impl Region {
 
     /// Counts used bytes as owed.
     pub fn owe(&self, len_bytes: u64) {
-        let owed_bytes = &self.budget.owed_bytes.0;
+        let owed_bytes = &self.budget.owed_bytes;
         owed_bytes.fetch_add(len_bytes, Ordering::Relaxed);
     }
 
     /// Ends [`owe`](Self::owe): they are given back, or about to be.
     pub fn settle(&self, len_bytes: u64) {
-        let owed_bytes = &self.budget.owed_bytes.0;
+        let owed_bytes = &self.budget.owed_bytes;
         let before = owed_bytes.fetch_sub(len_bytes, Ordering::Relaxed);
         debug_assert!(before >= len_bytes);
     }

@@ -20,15 +20,16 @@ fn model(test: impl Fn() + Send + Sync + 'static) {
     builder.check(test);
 }
 
-/// Two shards to change and one to read them from.
-fn shards() -> [Shard; 3] {
+/// Two shards to change and one to read them from. They are boxed because the stack of a model is small.
+fn shards() -> [Box<Shard>; 3] {
     let region = Region::anonymous(RegionOptions {
         maxmemory_bytes: 96 * 512,
         shard_count: 3,
     });
     let region = Arc::new(region.expect("a small region"));
     [0, 1, 2].map(|id| {
-        Shard::new(Arc::clone(&region), id, Hasher::new([1, 2, 3, 4])).expect("first blocks")
+        let shard = Shard::new(Arc::clone(&region), id, Hasher::new([1, 2, 3, 4]));
+        Box::new(shard.expect("first blocks"))
     })
 }
 
