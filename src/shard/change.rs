@@ -308,7 +308,7 @@ impl Shard {
         let reference_len_bytes = self.large.reference_len_bytes(run, indices);
         let mut shape = shape_of(key, reference_len_bytes, attributes);
         shape.kind = Kind::LARGE_STRING;
-        if shape.len_bytes() as u64 > self.log.record_len_bytes_max() {
+        if self.log.is_too_long(shape) {
             return Ok(false);
         }
         let mut revision = self.large.begin_revision(run, patch.len_bytes);

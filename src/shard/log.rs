@@ -184,6 +184,12 @@ impl Log {
         self.region.block_len_bytes() / RECORDS_PER_BLOCK_MIN as u64
     }
 
+    /// Whether a record is too long for blocks, or would be with an expiry, which any of a key may be given.
+    #[inline]
+    pub(super) fn is_too_long(&self, shape: Shape) -> bool {
+        shape.volatile_len_bytes() as u64 > self.record_len_bytes_max()
+    }
+
     /// The bytes of reserved space, for its writer.
     #[inline]
     #[expect(

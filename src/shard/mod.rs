@@ -524,7 +524,7 @@ impl Shard {
     #[inline]
     fn reserve(&mut self, shape: Shape, purpose: Purpose) -> Result<Space, OutOfMemory> {
         let len_bytes = shape.len_bytes();
-        if shape.volatile_len_bytes() as u64 > self.log.record_len_bytes_max() {
+        if self.log.is_too_long(shape) {
             if self.log.is_durable() {
                 return Err(OutOfMemory::LongKey);
             }

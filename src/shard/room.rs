@@ -176,7 +176,7 @@ impl Shard {
             need.crowded_count += usize::from(self.table.may_fill(key.hash(), need.fresh_count));
         }
         need.is_storing = true;
-        if shape.volatile_len_bytes() as u64 > self.log.record_len_bytes_max() {
+        if self.log.is_too_long(shape) {
             let len_bytes = shape.len_bytes();
             let (run, location) = self.make_run_for_record(len_bytes)?;
             self.room.runs.push(PreparedRun {

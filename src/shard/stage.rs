@@ -96,10 +96,7 @@ impl Shard {
     /// Whether a value becomes a large one: because it is, or because its record would be too long for a
     /// file, were it given an expiry.
     pub(super) fn is_large(&self, key: Key<'_>, len_bytes: usize, attributes: Attributes) -> bool {
-        let is_too_long = || {
-            let shape = shape_of(key, len_bytes, attributes);
-            shape.volatile_len_bytes() as u64 > self.log.record_len_bytes_max()
-        };
+        let is_too_long = || self.log.is_too_long(shape_of(key, len_bytes, attributes));
         let is_shortened = len_bytes > RunReference::LEN_BYTES && self.log.is_durable();
         len_bytes >= self.large_len_bytes_min || is_shortened && is_too_long()
     }
