@@ -40,7 +40,8 @@ pub(super) struct FreeLists {
     index: FreeBlocks,
     /// Returned blocks of a file, until their return is on disk; in the order of their rounds.
     pending: VecDeque<Pending>,
-    /// By shard: blocks it may take that count against the budget already.
+    /// By shard: blocks it may take that count against the budget already. As many of those that are
+    /// free are nobody else's: on a full disk there are no others.
     granted: Vec<u32>,
     preparation: Preparation,
     /// Free blocks of the log that keep their pages, besides what is soon used again.
@@ -123,7 +124,7 @@ impl Region {
         let granted = &mut free.granted[usize::from(owner)];
         *granted = granted.checked_sub(1)?;
         drop(free);
-        let taken = self.take_paid(Use::Log);
+        let taken = self.take_paid(Use::Log, true);
         if taken.is_none() {
             self.lock_free().granted[usize::from(owner)] += 1;
         }
@@ -217,21 +218,25 @@ impl Region {
             }
             self.overdraw(self.block_len_bytes());
         }
-        let taken = self.take_paid(kind);
+        let taken = self.take_paid(kind, false);
         if taken.is_none() {
             self.refund(self.block_len_bytes());
         }
         taken
     }
 
-    /// Takes a block that counts against the budget already.
-    fn take_paid(&self, kind: Use) -> Option<BlockIndex> {
+    /// Takes a block that counts against the budget already; one that somebody was granted only if it is
+    /// for them.
+    fn take_paid(&self, kind: Use, is_granted: bool) -> Option<BlockIndex> {
         let mut free = self.lock_free();
+        let others_count = if is_granted { 0 } else { free.granted_count() };
         // A full disk takes long to say so; while it is full, only the preparing thread asks it.
         let is_asked =
             kind == Use::Index || free.preparation != Preparation::Running || !self.is_disk_full();
         let list = free.of(kind);
-        let resident = list.resident.pop().or_else(|| list.written.pop());
+        let is_spare = kind == Use::Index || list.backed_count() > others_count;
+        let resident = is_spare.then(|| list.resident.pop().or_else(|| list.written.pop()));
+        let resident = resident.flatten();
         let untouched = || is_asked.then(|| list.pop_untouched()).flatten();
         let index = resident.or_else(untouched);
         free.taken_count += usize::from(kind == Use::Log && index.is_some());
@@ -380,10 +385,11 @@ impl Region {
     /// fault of the file meanwhile, for milliseconds.
     fn pop_surplus(&self, free: &mut FreeLists) -> Option<u32> {
         let room_count = to_usize(self.available_bytes() >> self.block_shift);
-        let granted_count: u32 = free.granted.iter().sum();
-        let kept_count = (2 * free.demand_count).min(room_count + granted_count as usize);
+        let granted_count = free.granted_count();
+        let soon_count = (2 * free.demand_count).min(room_count + granted_count);
+        let kept_count = free.resident_max.max(soon_count).max(granted_count);
         let list = &mut free.log;
-        let is_surplus = list.backed_count() > free.resident_max.max(kept_count);
+        let is_surplus = list.backed_count() > kept_count;
         is_surplus.then(|| {
             list.written
                 .pop()
@@ -472,6 +478,11 @@ impl FreeLists {
         }
     }
 
+    /// Blocks that shards may take and that nobody else may have.
+    fn granted_count(&self) -> usize {
+        self.granted.iter().map(|&count| count as usize).sum()
+    }
+
     /// How long the preparing thread waits before it forgets some of the demand.
     const fn demand_patience(&self) -> Duration {
         if self.demand_count > 0 {
@@ -554,6 +565,20 @@ mod tests {
         if locked.lock().is_ok() {
             assert_eq!(released_count(&locked), 4);
         }
+    }
+
+    #[test]
+    fn a_block_that_was_granted_is_nobody_elses() {
+        let region = region();
+        let block = region.take_block().expect("there is room");
+        // As on a full disk: no block can be had but this one.
+        region.lock_free().log.end = 0;
+        region.return_block_for(block, 0);
+        assert_eq!(region.take_block(), None);
+        assert_eq!(region.take_granted_block(0), Some(block));
+        assert_eq!(region.take_granted_block(0), None);
+        region.return_block(block);
+        assert_eq!(region.take_block(), Some(block));
     }
 
     #[test]

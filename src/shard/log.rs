@@ -15,8 +15,7 @@
 //!
 //! **Reserve.** The log keeps blocks that only compaction (and writes that must not fail for want of
 //! memory, `Purpose::Bound`) may append to. A victim's live records fit into one block, and its
-//! own block comes back to the reserve, so compaction can always go on. While the reserve is empty
-//! even the rest of the active block is compaction's.
+//! own block comes back to the reserve, so compaction can always go on (`space`).
 //!
 //! **In a file** each record is signed when it is complete (`seal`), blocks are numbered (`stream`),
 //! and a block that is left before it is full ends with an END record. A block that is given up goes
@@ -62,8 +61,8 @@ pub(super) struct Log {
     active: Option<BlockIndex>,
     tail: u64,
     end: u64,
-    /// `end` for writes, or 0 while the reserve is empty: then what is left of the active block is
-    /// for the live records of compaction's victim, whose block will be the reserve again.
+    /// `end` for writes, or 0 while the reserve lacks a block: then what is left of the active one is for
+    /// what bounds memory and for the live records of compaction's victim, whose block comes back.
     write_end: u64,
     kept: Kept,
     /// Of retired blocks, for the next ones.
@@ -598,7 +597,8 @@ mod tests {
         assert_eq!(log.reserve_count(), COMPACTION_RESERVE_BLOCKS);
         assert!(log.reserve(LEN, Purpose::Bound).is_some());
         assert_eq!(log.reserve_count(), 1);
-        // What is left of that block is for anyone, the last block of the reserve is not.
+        // What is left of that block is for what bounds memory, the last block of the reserve is not.
+        assert!(write(&mut log).is_none());
         let left = std::iter::from_fn(|| log.reserve(LEN, Purpose::Bound)).count();
         assert_eq!(left, 15);
         assert!(log.reserve(LEN, Purpose::Compact).is_some());
@@ -616,18 +616,17 @@ mod tests {
         while log.reserve_count() > 0 {
             assert!(log.reserve(LEN, Purpose::Compact).is_some());
         }
-        let block = block_of(&log, first);
-        for index in 0..16 {
-            log.kill(
-                Location::from_offset(first.offset() + index * LEN as u64),
-                LEN,
-            );
+        for (count, at) in (1..=COMPACTION_RESERVE_BLOCKS).zip([0, 16 * LEN as u64]) {
+            assert!(write(&mut log).is_none(), "the reserve lacks a block");
+            let records = (0..16).map(|index| first.offset() + at + index * LEN as u64);
+            records.for_each(|offset| log.kill(Location::from_offset(offset), LEN));
+            let block = block_of(&log, Location::from_offset(first.offset() + at));
+            assert_eq!(log.take_victim(1), Some(block));
+            assert!(log.is_dead(block));
+            log.retire(block);
+            log.recycle(block);
+            assert_eq!(log.reserve_count(), count);
         }
-        assert_eq!(log.take_victim(1), Some(block));
-        assert!(log.is_dead(block));
-        log.retire(block);
-        log.recycle(block);
-        assert_eq!(log.reserve_count(), 1);
         assert!(
             write(&mut log).is_some(),
             "the rest of the active block is for writes again"

@@ -150,6 +150,7 @@ impl Shard {
     pub(super) fn is_owed(&self) -> bool {
         let is_owed = self.limbo.len() > 0
             || self.log.has_unsettled()
+            || self.log.is_owed_a_block()
             || self.region.owed_bytes() > 0
             || self.region.is_awaiting_round();
         // Nobody runs rounds while the shards are being recovered.

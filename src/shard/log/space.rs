@@ -9,9 +9,9 @@
 //! | all, while room is kept                     | the room, then the same, else the whole reserve    |
 //!
 //! **Reserve.** A victim's live records fit into one block, and its own block comes back to the
-//! reserve, so compaction can always go on. While the reserve is empty even the rest of the active
-//! block is compaction's. In a file another block comes for it, when its return is on disk if need be,
-//! and its part of the budget is nobody else's meanwhile.
+//! reserve, so compaction can always go on. While the reserve lacks a block, what is left of the active
+//! one is for those who have taken it, and while it is empty that is compaction alone. In a file another
+//! block comes for it, when its return is on disk if need be, and that is nobody else's meanwhile.
 //!
 //! **Room** ([`Log::keep_room`]) is the rest of the active block, or blocks beside it, for records that
 //! were announced. Its owner sees to it that nobody else appends meanwhile, but for the few bytes of the
@@ -58,9 +58,15 @@ impl Kept {
         }
     }
 
-    /// Whether writes may have what is left of the active block.
-    const fn lets_write(&self) -> bool {
-        !self.reserve.is_empty() || self.room.is_some()
+    /// Whether `purpose` may have what is left of the active block.
+    const fn lets(&self, purpose: Purpose) -> bool {
+        let needed_count = match purpose {
+            // Of a block that the reserve has given nothing: what may not fail has to find it.
+            Purpose::Write => COMPACTION_RESERVE_BLOCKS,
+            Purpose::Bound => 1,
+            Purpose::Compact | Purpose::Own => 0,
+        };
+        self.reserve.len() >= needed_count || self.room.is_some()
     }
 }
 
@@ -82,10 +88,7 @@ impl Log {
         } else {
             body_len_bytes + self.member_len_bytes
         };
-        let end = match purpose {
-            Purpose::Write | Purpose::Bound => self.write_end,
-            Purpose::Compact | Purpose::Own => self.end,
-        };
+        let end = self.end_for(purpose);
         if self.tail + len_bytes as u64 > end && !self.make_space(len_bytes as u64, purpose) {
             return None;
         }
@@ -103,7 +106,7 @@ impl Log {
     /// space for them can then be reserved without anything being appended in between.
     pub(in super::super) fn has_room(&mut self, len_bytes: usize, purpose: Purpose) -> bool {
         let len_bytes = (len_bytes + self.member_len_bytes) as u64;
-        self.tail + len_bytes <= self.write_end || self.make_space(len_bytes, purpose)
+        self.tail + len_bytes <= self.end_for(purpose) || self.make_space(len_bytes, purpose)
     }
 
     /// Keeps room for records of `len_bytes` together, each of them one that may be in the log: they
@@ -111,13 +114,13 @@ impl Log {
     /// False: there are not enough blocks, and nothing is kept.
     pub(in super::super) fn keep_room(&mut self, len_bytes: u64, purpose: Purpose) -> bool {
         debug_assert!(!self.keeps_room(), "one room at a time");
-        if !self.may_write() {
+        if !self.lets(purpose) {
             return false;
         }
         // What is left of a block may be too short for two records that go together.
         let block_yield_bytes =
             self.region.block_len_bytes() / RECORDS_PER_BLOCK_MIN as u64 * YIELDED_PARTS;
-        let block_count = if self.tail + len_bytes <= self.write_end {
+        let block_count = if self.tail + len_bytes <= self.end_for(purpose) {
             0
         } else {
             len_bytes.div_ceil(block_yield_bytes)
@@ -186,6 +189,11 @@ impl Log {
         self.limit_writes();
     }
 
+    /// Whether a block was returned for the reserve that has yet to come.
+    pub(in super::super) const fn is_owed_a_block(&self) -> bool {
+        self.kept.owed_count > 0
+    }
+
     /// Blocks kept for compaction.
     pub(in super::super) const fn reserve_count(&self) -> usize {
         self.kept.reserve.len()
@@ -194,8 +202,8 @@ impl Log {
     /// Makes room for a record at the tail, if the purpose may have it.
     #[cold]
     pub(super) fn make_space(&mut self, len_bytes: u64, purpose: Purpose) -> bool {
-        if matches!(purpose, Purpose::Write | Purpose::Bound) && !self.kept.lets_write() {
-            if !self.may_write() {
+        if !self.kept.lets(purpose) {
+            if !self.lets(purpose) {
                 return false;
             }
             if self.active.is_some() && self.tail + len_bytes <= self.end {
@@ -237,12 +245,22 @@ impl Log {
         self.limit_writes();
     }
 
-    /// Whether writes may append, for which the reserve must not be empty.
-    fn may_write(&mut self) -> bool {
-        if !self.kept.lets_write() {
+    /// Where appending to the active block ends for `purpose`.
+    #[inline]
+    const fn end_for(&self, purpose: Purpose) -> u64 {
+        match purpose {
+            Purpose::Write => self.write_end,
+            Purpose::Bound if !self.kept.lets(Purpose::Bound) => 0,
+            Purpose::Bound | Purpose::Compact | Purpose::Own => self.end,
+        }
+    }
+
+    /// Whether `purpose` may append, with blocks that the reserve can be given now.
+    fn lets(&mut self, purpose: Purpose) -> bool {
+        if !self.kept.lets(purpose) {
             self.refill_reserve();
         }
-        self.kept.lets_write()
+        self.kept.lets(purpose)
     }
 
     /// Puts blocks without records back, into the reserve while that lacks any.
@@ -258,7 +276,11 @@ impl Log {
 
     /// Lets writes have the active block to its end, or nothing of it.
     const fn limit_writes(&mut self) {
-        self.write_end = if self.kept.lets_write() { self.end } else { 0 };
+        self.write_end = if self.kept.lets(Purpose::Write) {
+            self.end
+        } else {
+            0
+        };
     }
 }
 

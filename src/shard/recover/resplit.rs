@@ -134,7 +134,7 @@ impl Shard {
             return Ok(());
         };
         let len_bytes = shape.body_len_bytes();
-        if !self.log.has_room(len_bytes, Purpose::Write) {
+        if !self.log.has_room(len_bytes, Purpose::Bound) {
             return Err(OutOfMemory::Budget);
         }
         let mut adopted = None;
@@ -148,7 +148,7 @@ impl Shard {
                 return Ok(());
             }
         }
-        let reserved = self.log.reserve(len_bytes, Purpose::Write);
+        let reserved = self.log.reserve(len_bytes, Purpose::Bound);
         let reserved = reserved.ok_or(OutOfMemory::Budget)?;
         let (record, target) = self.log.fill_from(location, &reserved);
         record.copy_to(target);
