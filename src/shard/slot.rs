@@ -29,9 +29,6 @@ pub(super) type Bucket = [u64; BUCKET_SLOT_COUNT];
 
 const LOCATION_BITS: u32 = 64 - TAG_BITS;
 const LOCATION_MASK: u64 = (1 << LOCATION_BITS) - 1;
-/// Where the tag is in the upper 32 bits of a slot's word.
-const TAG_SHIFT_OF_UPPER_HALF: u32 = LOCATION_BITS - 32;
-const TAG_OF_UPPER_HALF: u32 = u32::MAX << TAG_SHIFT_OF_UPPER_HALF;
 
 impl Slot {
     pub(super) const EMPTY: Self = Self(0);
@@ -111,6 +108,8 @@ fn words_tagged(bucket: &Bucket, tag: u32) -> u32 {
         _mm_loadu_si128, _mm_movemask_ps, _mm_set1_epi32, _mm_shuffle_ps,
     };
     const UPPER_HALVES: i32 = 0b11_01_11_01;
+    const TAG_SHIFT_OF_UPPER_HALF: u32 = LOCATION_BITS - 32;
+    const TAG_OF_UPPER_HALF: u32 = u32::MAX << TAG_SHIFT_OF_UPPER_HALF;
     let four = |words: &[u64; 4]| {
         let pairs = words.as_ptr().cast::<__m128i>();
         // SAFETY: SSE2 is part of x86-64; four words are two vectors, which need no alignment.
