@@ -186,8 +186,8 @@ pub const GRAVES_DIVISOR: u64 = 8;
 pub const GRAVES_TOLERATED_BLOCKS: u64 = 2;
 /// Blocks emptied between two syncs when a start changes the number of shards.
 pub const RESPLIT_BATCH_BLOCKS_MAX: usize = 16;
-/// Work one write may do for compaction, or for eviction, at once, in nanoseconds as they estimate them.
-pub const COMPACTION_STEP_NS_MAX: u64 = 300_000;
+/// Work for memory that one write may do at once, evicting and compacting each, in nanoseconds as estimated.
+pub const MEMORY_STEP_NS_MAX: u64 = 300_000;
 /// Bytes of what waits in limbo that one write frees on its way: one block, or a part of a run.
 pub const LIMBO_STEP_LEN_BYTES: u64 = 256 * KIB as u64;
 /// Bytes a write adds before compaction is paid for: a batch large enough to prefetch.

@@ -15,8 +15,8 @@
 
 use crate::hash::KeyHash;
 use crate::limits::{
-    COMPACTION_DEBT_LEN_BYTES_MIN, COMPACTION_STEP_NS_MAX, GRAVES_DIVISOR, LIMBO_STEP_LEN_BYTES,
-    LOG_SLACK_BLOCKS,
+    COMPACTION_DEBT_LEN_BYTES_MIN, GRAVES_DIVISOR, LIMBO_STEP_LEN_BYTES, LOG_SLACK_BLOCKS,
+    MEMORY_STEP_NS_MAX,
 };
 use crate::region::BlockIndex;
 
@@ -153,7 +153,7 @@ impl Shard {
         let arrears_bytes = std::mem::take(&mut self.compaction.arrears_bytes);
         self.free(LIMBO_STEP_LEN_BYTES);
         self.ask_for_a_round();
-        self.evict_ahead(debt_bytes * 5 / 4, COMPACTION_STEP_NS_MAX);
+        self.evict_ahead(debt_bytes * 5 / 4, MEMORY_STEP_NS_MAX);
         self.retire_dead_block();
         if !self.should_compact() || !self.has_victim() {
             self.pause_for_disk();
@@ -164,7 +164,7 @@ impl Shard {
         let walk_bytes = (debt_bytes + arrears_bytes) * 40 / victim.worth;
         let left = self.compact(Budget {
             walk_bytes,
-            time_ns: COMPACTION_STEP_NS_MAX,
+            time_ns: MEMORY_STEP_NS_MAX,
         });
         self.compaction.arrears_bytes = left.walk_bytes * victim.worth / 40;
         self.pause_for_disk();
@@ -177,7 +177,7 @@ impl Shard {
         }
         let left = self.compact(Budget {
             walk_bytes: budget_bytes,
-            time_ns: COMPACTION_STEP_NS_MAX,
+            time_ns: MEMORY_STEP_NS_MAX,
         });
         let has_stopped_early = left.walk_bytes > 0 && left.time_ns > 0;
         !has_stopped_early && self.should_compact()
@@ -280,23 +280,24 @@ impl Shard {
         }
         let mut batch = [None; BATCH_COUNT];
         let next = self.meet(victim, budget.walk_bytes, &mut batch);
-        let mut spent_ns = 0;
-        for met in batch.into_iter().flatten() {
-            self.compaction.victim = Some(Victim {
-                next: met.location.offset(),
-                ..victim
-            });
-            self.move_record(victim.block, met)?;
-            let time_ns = RECORD_NS + met.shape.len_bytes() as u64 / COPY_BYTES_PER_NS;
-            spent_ns += time_ns;
-        }
-        self.compaction.victim = Some(Victim { next, ..victim });
         let walked_bytes = next - victim.next;
-        budget.walk_bytes = budget.walk_bytes.saturating_sub(walked_bytes);
-        spent_ns += walked_bytes / PASSED_BYTES_PER_NS;
-        budget.time_ns = budget.time_ns.saturating_sub(spent_ns);
+        let mut spent_ns = walked_bytes / PASSED_BYTES_PER_NS;
+        let mut reached = next;
+        for met in batch.into_iter().flatten() {
+            if self.move_record(victim.block, met).is_none() {
+                reached = met.location.offset();
+                break;
+            }
+            spent_ns += RECORD_NS + met.shape.len_bytes() as u64 / COPY_BYTES_PER_NS;
+        }
+        self.compaction.victim = Some(Victim {
+            next: reached,
+            ..victim
+        });
         self.pace.toil(spent_ns);
-        Some(budget)
+        budget.walk_bytes = budget.walk_bytes.saturating_sub(walked_bytes);
+        budget.time_ns = budget.time_ns.saturating_sub(spent_ns);
+        (reached == next).then_some(budget)
     }
 
     /// Walks on until `batch` is full of live records, the block ends, or enough was walked over;
@@ -309,7 +310,7 @@ impl Shard {
             let location = Location::from_offset(next);
             let record = self.log.record(location);
             let shape = record.shape();
-            if !self.log.is_record_dead(victim.block, location) {
+            if !self.log.is_record_dead(victim.block, location, shape.kind) {
                 let Some(met) = room.next() else {
                     break;
                 };

@@ -107,8 +107,14 @@ impl Limbo {
     /// Puts back the rest of a thing that is freed in steps.
     pub(super) fn put_back(&mut self, region: &Region, epoch: u64, rest: Retired) {
         if region.is_durable() && rest.is_stored() {
-            self.stored_bytes += rest.charged_bytes(region);
-            self.stored.push_front((Moment::default(), epoch, rest));
+            let owed_bytes = rest.charged_bytes(region);
+            region.owe(owed_bytes);
+            self.stored_bytes += owed_bytes;
+            let moment = Moment {
+                owed_bytes,
+                ..Moment::default()
+            };
+            self.stored.push_front((moment, epoch, rest));
         } else {
             self.queue.push_front((epoch, rest));
         }

@@ -342,12 +342,13 @@ impl Log {
         )
     }
 
-    /// Whether the record at `location` of `block` is dead.
+    /// Whether the record at `location` of `block`, of this kind, is dead.
     #[inline]
-    pub(super) fn is_record_dead(&self, block: BlockIndex, location: Location) -> bool {
+    pub(super) fn is_record_dead(&self, block: BlockIndex, location: Location, kind: Kind) -> bool {
         let start = self.region.block_start(block);
-        let marks = &self.blocks[block.get()].dead;
-        marks.is_marked(offset_within(start, location))
+        let state = &self.blocks[block.get()];
+        let is_marked = state.dead.is_marked(offset_within(start, location));
+        is_marked || state.are_graves_dead && kind.is_grave()
     }
 
     /// Whether no record of a block is live.

@@ -12,8 +12,8 @@
 
 use crate::atomic::note_write;
 use crate::limits::{
-    BUCKET_SLOT_COUNT, COMPACTION_STEP_NS_MAX, EMERGENCY_COMPACTION_BLOCKS_MAX,
-    EVICTING_COMPACTION_BLOCKS_MAX, LARGE_STEP_LEN_BYTES, SEGMENT_SLOT_COUNT,
+    BUCKET_SLOT_COUNT, EMERGENCY_COMPACTION_BLOCKS_MAX, EVICTING_COMPACTION_BLOCKS_MAX,
+    LARGE_STEP_LEN_BYTES, MEMORY_STEP_NS_MAX, SEGMENT_SLOT_COUNT,
 };
 
 use super::wait::Wait;
@@ -50,7 +50,7 @@ impl Shard {
         self.ask_for_a_round();
         self.sweep();
         self.log.refill_reserve();
-        let is_evicting = self.evict_ahead(left_bytes, COMPACTION_STEP_NS_MAX);
+        let is_evicting = self.evict_ahead(left_bytes, MEMORY_STEP_NS_MAX);
         self.retire_dead_block();
         let is_compacting = self.compact_in_background(left_bytes);
         let is_merging = self.merge_step();

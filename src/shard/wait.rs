@@ -28,6 +28,8 @@ const LOOK_COUNT_MAX: u64 = 100_000;
 const ROUND_COUNT_MAX: u32 = 6;
 /// How long it sleeps before it looks at what its own core must do.
 const SLICE: Duration = Duration::from_millis(1);
+/// What stands for more work than any turn has: the turn is to end.
+const WHOLE_TURN_NS: u64 = u64::MAX;
 
 /// What memory costs the turns of a shard.
 #[derive(Debug, Default)]
@@ -130,7 +132,7 @@ impl Shard {
     /// Has the turn end if writes are to be held back.
     pub(super) fn pause_for_disk(&mut self) {
         if self.is_short_of_disk() {
-            self.pace.toil(u64::MAX);
+            self.pace.toil(WHOLE_TURN_NS);
         }
     }
 
