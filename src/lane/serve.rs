@@ -1,13 +1,14 @@
 //! Running the batches of other cores.
 //!
-//! A batch runs in one go unless it holds a long command, or its replies pass their bound. Then it
-//! is parked, and so are later batches of the same connection, so that its commands keep their
-//! order; batches of other connections pass by.
+//! A batch runs in one go unless it holds a long command, its replies pass their bound, or its commands have
+//! worked for memory for as long as a turn may. Then it is parked, and so are later batches of the same
+//! connection, so that its commands keep their order; batches of other connections pass by.
 //!
 //! | a batch that                    | is                                                      |
 //! |---------------------------------|---------------------------------------------------------|
 //! | ran to its end                  | sent back                                               |
 //! | holds a command not done yet    | kept, and goes on in the next pass                      |
+//! | has worked long for memory      | the same                                                |
 //! | has replies past its bound      | sent back unfinished; its connection is stalled until it|
 //! |                                 | comes again (`is_resumed`) or is given up               |
 //! | follows one of those            | queued behind it                                        |
@@ -48,10 +49,44 @@ struct Parked {
 enum Left {
     /// Every command ran.
     Finished,
-    /// A command wants another slice.
+    /// A command wants another slice, or the pass has worked enough for memory.
     Unfinished,
     /// The replies are past their bound.
     Full,
+}
+
+/// One pass over what waits.
+struct Pass {
+    now: Now,
+    /// Bytes of arguments it has run.
+    arguments_len_bytes: usize,
+    /// What it has worked for memory, as bytes of a turn's budget.
+    toil_len_bytes: usize,
+}
+
+impl Pass {
+    fn begin(parts: &mut Parts, now: Now) -> Self {
+        // What others have worked for memory is not this pass's.
+        parts.take_toil_len_bytes();
+        Self {
+            now,
+            arguments_len_bytes: 0,
+            toil_len_bytes: 0,
+        }
+    }
+
+    /// Whether it is to take no more batches.
+    const fn is_over(&self) -> bool {
+        self.arguments_len_bytes.saturating_add(self.toil_len_bytes) >= TURN_LEN_BYTES_MAX
+    }
+
+    /// Counts what a command has worked for memory; true when the batches that run are to stop.
+    #[inline]
+    fn toils_enough(&mut self, parts: &mut Parts) -> bool {
+        let toil_len_bytes = parts.take_toil_len_bytes();
+        self.toil_len_bytes = self.toil_len_bytes.saturating_add(toil_len_bytes);
+        self.toil_len_bytes >= TURN_LEN_BYTES_MAX
+    }
 }
 
 impl Service {
@@ -59,31 +94,29 @@ impl Service {
     /// was anything. Each pass begins with another core, so that none is always behind the bound.
     pub(super) fn pass(&mut self, parts: &mut Parts, now: Now) -> bool {
         let count = parts.links.count();
-        let mut is_busy = false;
-        let mut left_bytes = TURN_LEN_BYTES_MAX;
-        parts.take_toil_len_bytes();
+        let mut pass = Pass::begin(parts, now);
+        // First what was begun: what comes over the rings can wait there.
+        let mut is_busy = self.go_on(parts, &mut pass);
         self.first = (self.first + 1) % count;
         for core in (self.first..count).chain(0..self.first) {
             if core == parts.core.id {
                 continue;
             }
             for _ in 0..PASS_BATCH_COUNT_MAX {
-                if left_bytes == 0 {
+                if pass.is_over() {
                     break;
                 }
                 let Some(batch) = parts.links.take_request(core) else {
                     break;
                 };
                 is_busy = true;
-                left_bytes = left_bytes.saturating_sub(batch.arguments_len_bytes);
-                self.accept(parts, core, batch, now);
-                left_bytes = left_bytes.saturating_sub(parts.take_toil_len_bytes());
+                pass.arguments_len_bytes += batch.arguments_len_bytes;
+                self.accept(parts, core, batch, &mut pass);
             }
         }
-        is_busy |= self.go_on(parts, now);
         is_busy |= parts.gate.has_next();
         if let Some(holder) = parts.give_next() {
-            self.go_on_as(holder, parts, now);
+            self.go_on_as(holder, parts, &mut pass);
         }
         is_busy
     }
@@ -93,7 +126,7 @@ impl Service {
         !gate.has_next() && !self.parked.iter().any(|parked| parked.may_go_on(gate))
     }
 
-    fn accept(&mut self, parts: &mut Parts, core: u16, batch: Box<Batch>, now: Now) {
+    fn accept(&mut self, parts: &mut Parts, core: u16, batch: Box<Batch>, pass: &mut Pass) {
         if !batch.notice.is_empty() {
             let Notice {
                 released_runs,
@@ -122,7 +155,7 @@ impl Service {
                 parts.gate.keep_batch_out();
                 parked.queue.push_back(batch);
                 self.parked.push(parked);
-            } else if !parked.run(batch, parts, now) {
+            } else if !parked.run(batch, parts, pass) {
                 // Nearly always all of it ran: then nothing is queued, and nothing allocated.
                 self.parked.push(parked);
             }
@@ -146,23 +179,23 @@ impl Service {
     }
 
     /// Gives every parked connection that can go on one slice.
-    fn go_on(&mut self, parts: &mut Parts, now: Now) -> bool {
+    fn go_on(&mut self, parts: &mut Parts, pass: &mut Pass) -> bool {
         let mut is_busy = false;
         self.parked.retain_mut(|parked| {
             if !parked.may_go_on(&parts.gate) {
                 return true;
             }
             is_busy = true;
-            !parked.go_on(parts, now)
+            !parked.go_on(parts, pass)
         });
         is_busy
     }
 
     /// Lets the batches of a connection go on that was given the hold.
-    fn go_on_as(&mut self, holder: Holder, parts: &mut Parts, now: Now) {
+    fn go_on_as(&mut self, holder: Holder, parts: &mut Parts, pass: &mut Pass) {
         let is_its = |parked: &Parked| parked.holder() == holder;
         if let Some(index) = self.parked.iter().position(is_its)
-            && self.parked[index].go_on(parts, now)
+            && self.parked[index].go_on(parts, pass)
         {
             self.parked.remove(index);
         }
@@ -185,11 +218,11 @@ impl Parked {
     }
 
     /// Runs batches in order until one is not finished; true when none is left.
-    fn go_on(&mut self, parts: &mut Parts, now: Now) -> bool {
+    fn go_on(&mut self, parts: &mut Parts, pass: &mut Pass) -> bool {
         while self.may_go_on(&parts.gate)
             && let Some(batch) = self.queue.pop_front()
         {
-            if !self.run(batch, parts, now) {
+            if !self.run(batch, parts, pass) {
                 return false;
             }
         }
@@ -197,8 +230,8 @@ impl Parked {
     }
 
     /// Runs the next batch; true when it is finished.
-    fn run(&mut self, mut batch: Box<Batch>, parts: &mut Parts, now: Now) -> bool {
-        let left = batch.run(parts, now);
+    fn run(&mut self, mut batch: Box<Batch>, parts: &mut Parts, pass: &mut Pass) -> bool {
+        let left = batch.run(parts, pass);
         self.is_stalled = left == Left::Full;
         if left == Left::Unfinished {
             self.queue.push_front(batch);
@@ -221,8 +254,9 @@ impl Parked {
 }
 
 impl Batch {
-    /// Runs commands until the end, a long command or the bound of the replies.
-    fn run(&mut self, parts: &mut Parts, now: Now) -> Left {
+    /// Runs commands until the end, a long command, the bound of the replies or that of the work for
+    /// memory; one of them at least.
+    fn run(&mut self, parts: &mut Parts, pass: &mut Pass) -> Left {
         parts.core.stats.batches_served += 1;
         parts.shard.set_quiet(self.is_quiet);
         let mut ahead = Ahead::of(self.ran);
@@ -232,7 +266,9 @@ impl Batch {
                 return Left::Full;
             }
             ahead.slide(self, parts);
-            if self.run_next(ahead.probe(self.ran), parts, now) == Status::Again {
+            let status = self.run_next(ahead.probe(self.ran), parts, pass.now);
+            let is_enough = pass.toils_enough(parts) && self.ran < self.commands.len();
+            if status == Status::Again || is_enough {
                 return Left::Unfinished;
             }
         }

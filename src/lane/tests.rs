@@ -632,18 +632,25 @@ fn keys_are_refused_until_every_core_has_the_shard_that_was_loaded_for_it() {
     assert!(answer(&mut lanes, id, "INFO\r\n").contains("\r\nloading:0\r\n"));
 }
 
-#[test]
-fn a_turn_that_works_for_memory_ends_before_its_commands_do() {
+/// Lanes in a small region in memory, whose shards evict.
+fn evicting_lanes(count: u16) -> Vec<Lane> {
     let options = RegionOptions {
         maxmemory_bytes: 8 << 20,
-        shard_count: 1,
+        shard_count: usize::from(count),
     };
     let region = Region::anonymous(options).expect("memory for a test");
-    let mut lanes = lanes_in(&Arc::new(region), 51, &Arc::new(Shared::new(1)));
+    let mut lanes = lanes_in(&Arc::new(region), 51, &Arc::new(Shared::new(count)));
+    for lane in &mut lanes {
+        let shard = &mut lane.parts.shard;
+        shard.set_eviction(Eviction::Any { by_use: false });
+    }
+    lanes
+}
+
+#[test]
+fn a_turn_that_works_for_memory_ends_before_its_commands_do() {
+    let mut lanes = evicting_lanes(1);
     let lane = &mut lanes[0];
-    lane.parts
-        .shard
-        .set_eviction(Eviction::Any { by_use: false });
     let id = lane.connect(Peer::default(), NOW);
     let mut output = Vec::new();
     let mut cut_count = 0;
@@ -662,6 +669,27 @@ fn a_turn_that_works_for_memory_ends_before_its_commands_do() {
         output.clear();
         take(lane, id, &mut output);
         assert!(output.ends_with(b"+OK\r\n"));
+    }
+    assert!(cut_count > 0);
+}
+
+#[test]
+fn a_batch_that_works_for_memory_goes_on_in_the_next_pass() {
+    let mut lanes = evicting_lanes(2);
+    let id = lanes[0].connect(Peer::default(), NOW);
+    let mut cut_count = 0;
+    for batch in 0..200 {
+        for number in 0..1000 {
+            let key = key_of(1, batch * 1000 + number);
+            let set = command(&[b"SET", key.as_bytes(), &[7; 600]]);
+            send(&mut lanes[0], id, &set);
+        }
+        lanes[0].turn(id, NOW);
+        lanes[1].exchange(NOW);
+        let owner = &lanes[1];
+        cut_count += usize::from(!owner.service.is_idle(&owner.parts.gate));
+        let output = run_until(&mut lanes, id, 1000 * 5);
+        assert_eq!(output, b"+OK\r\n".repeat(1000));
     }
     assert!(cut_count > 0);
 }
