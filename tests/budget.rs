@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -30,6 +31,14 @@ fn fill(store: &mut Store, shard: usize) -> Vec<Vec<u8>> {
         .collect()
 }
 
+/// A store of one shard that evicts.
+fn evicting(folder: &Path, maxmemory_bytes: u64) -> Store {
+    let opened = Opening::new(maxmemory_bytes, 1).open(folder);
+    let mut store = opened.expect("a new file");
+    store.shards[0].set_eviction(Eviction::Any { by_use: false });
+    store
+}
+
 fn work(store: &mut Store, shard: usize) {
     for _ in 0..10_000 {
         if !store.shards[shard].background(1 << 20) {
@@ -47,7 +56,7 @@ fn sync(store: &Store) {
 /// Does something with each of `items`, while rounds go on beside as in a server. Each must succeed.
 fn with_rounds<T>(
     store: &mut Store,
-    items: impl Iterator<Item = T>,
+    mut items: impl Iterator<Item = T>,
     mut step: impl FnMut(&mut Store, T) -> bool,
 ) {
     let region = Arc::clone(&store.region);
@@ -58,7 +67,7 @@ fn with_rounds<T>(
                 region.sync().expect("a disk");
             }
         });
-        let has_succeeded = items.into_iter().all(|item| step(store, item));
+        let has_succeeded = items.all(|item| step(store, item));
         is_done.store(true, Ordering::Relaxed);
         assert!(has_succeeded, "{:?}", store.shards[0].stats());
     });
@@ -67,10 +76,7 @@ fn with_rounds<T>(
 #[test]
 fn a_write_that_waits_for_the_disk_evicts_no_more_than_will_do() {
     let folder = Folder::new();
-    let mut store = Opening::new(64 * MIB, 1)
-        .open(folder.path())
-        .expect("a new file");
-    store.shards[0].set_eviction(Eviction::Any { by_use: false });
+    let mut store = evicting(folder.path(), 64 * MIB);
     let is_full = |store: &Store| store.region.available_bytes() < 16 * MIB;
     let before = keys(1, 0).position(|key| {
         store.set(&key, &[7; 1000]).expect("room");
@@ -129,10 +135,7 @@ fn what_another_shard_owes_is_waited_for() {
 #[test]
 fn eviction_in_a_file_copies_little() {
     let folder = Folder::new();
-    let mut store = Opening::new(32 * MIB, 1)
-        .open(folder.path())
-        .expect("a new file");
-    store.shards[0].set_eviction(Eviction::Any { by_use: false });
+    let mut store = evicting(folder.path(), 32 * MIB);
     let mut written_bytes = 0;
     with_rounds(&mut store, 0..1_500_000, |store, number| {
         // A key of 12 bytes, a value of 8: a tombstone is as long as the record, and to empty all
