@@ -73,6 +73,45 @@ fn a_connection_whose_hold_ends_in_the_middle_of_a_turn_keeps_off_a_shard_that_a
 }
 
 #[test]
+fn a_batch_that_was_kept_out_is_let_in_before_the_next_hold() {
+    let mut lanes = lanes(3, 7);
+    let [second, third] = [1, 2].map(key_of_three);
+    let holder = lanes[0].connect(Peer::default(), NOW);
+    let kept_out = lanes[2].connect(Peer::default(), NOW);
+    let own = [0, 1].map(|_| lanes[1].connect(Peer::default(), NOW));
+    let mset = format!("MSET {second} 1 {third} 1\r\n");
+    send(&mut lanes[0], holder, mset.as_bytes());
+    lanes[0].turn(holder, NOW);
+    lanes[1].exchange(NOW);
+    let set = format!("SET {second} 2\r\n");
+    send(&mut lanes[2], kept_out, set.as_bytes());
+    lanes[2].turn(kept_out, NOW);
+    lanes[1].exchange(NOW);
+    // Two on the spot hold the shard by turns, each as soon as the other has let go.
+    let mut own = own.into_iter().cycle();
+    let mut running = None;
+    let mut holds_left = 20;
+    while taken(&mut lanes[2], kept_out).is_empty() {
+        for lane in &mut lanes {
+            lane.exchange(NOW);
+        }
+        lanes[0].turn(holder, NOW);
+        lanes[2].turn(kept_out, NOW);
+        if let Some(id) = running {
+            lanes[1].turn(id, NOW);
+        }
+        if !lanes[1].parts.gate.is_held() {
+            holds_left -= 1;
+            assert!(holds_left > 0, "it is kept out for ever");
+            let next = own.next().expect("two");
+            send(&mut lanes[1], next, mset.as_bytes());
+            lanes[1].turn(next, NOW);
+            running = Some(next);
+        }
+    }
+}
+
+#[test]
 fn of_commands_that_come_together_none_takes_the_room_of_another() {
     let mut lanes = small_lanes(24 << 20);
     let id = lanes[0].connect(Peer::default(), NOW);

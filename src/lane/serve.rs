@@ -60,8 +60,9 @@ struct Pass {
     now: Now,
     /// Bytes of arguments it has run.
     arguments_len_bytes: usize,
-    /// What it has worked for memory, as bytes of a turn's budget.
+    /// What it has worked for memory, as bytes of a turn's budget, and how much of that ends it.
     toil_len_bytes: usize,
+    toil_len_bytes_max: usize,
 }
 
 impl Pass {
@@ -72,20 +73,31 @@ impl Pass {
             now,
             arguments_len_bytes: 0,
             toil_len_bytes: 0,
+            // What comes over the rings leaves as much for what is parked.
+            toil_len_bytes_max: TURN_LEN_BYTES_MAX / 2,
         }
     }
 
-    /// Whether it is to take no more batches.
-    const fn is_over(&self) -> bool {
-        self.arguments_len_bytes.saturating_add(self.toil_len_bytes) >= TURN_LEN_BYTES_MAX
+    /// From now on parked batches run.
+    const fn turn_to_parked(&mut self) {
+        self.toil_len_bytes_max = TURN_LEN_BYTES_MAX;
     }
 
-    /// Counts what a command has worked for memory; true when the batches that run are to stop.
+    /// Whether it is to take no more batches.
+    const fn takes_no_more(&self) -> bool {
+        self.arguments_len_bytes >= TURN_LEN_BYTES_MAX || self.has_toiled_enough()
+    }
+
+    /// Whether the batch that runs is to stop.
+    const fn has_toiled_enough(&self) -> bool {
+        self.toil_len_bytes >= self.toil_len_bytes_max
+    }
+
+    /// Counts what a command has worked for memory.
     #[inline]
-    fn toils_enough(&mut self, parts: &mut Parts) -> bool {
+    fn count_toil(&mut self, parts: &mut Parts) {
         let toil_len_bytes = parts.take_toil_len_bytes();
         self.toil_len_bytes = self.toil_len_bytes.saturating_add(toil_len_bytes);
-        self.toil_len_bytes >= TURN_LEN_BYTES_MAX
     }
 }
 
@@ -95,15 +107,14 @@ impl Service {
     pub(super) fn pass(&mut self, parts: &mut Parts, now: Now) -> bool {
         let count = parts.links.count();
         let mut pass = Pass::begin(parts, now);
-        // First what was begun: what comes over the rings can wait there.
-        let mut is_busy = self.go_on(parts, &mut pass);
+        let mut is_busy = false;
         self.first = (self.first + 1) % count;
         for core in (self.first..count).chain(0..self.first) {
             if core == parts.core.id {
                 continue;
             }
             for _ in 0..PASS_BATCH_COUNT_MAX {
-                if pass.is_over() {
+                if pass.takes_no_more() {
                     break;
                 }
                 let Some(batch) = parts.links.take_request(core) else {
@@ -114,6 +125,8 @@ impl Service {
                 self.accept(parts, core, batch, &mut pass);
             }
         }
+        pass.turn_to_parked();
+        is_busy |= self.go_on(parts, &mut pass);
         is_busy |= parts.gate.has_next();
         if let Some(holder) = parts.give_next() {
             self.go_on_as(holder, parts, &mut pass);
@@ -178,7 +191,8 @@ impl Service {
         }
     }
 
-    /// Gives every parked connection that can go on one slice.
+    /// Gives every parked connection that can go on one slice, of which the first may have all the work for
+    /// memory there is time for: then another is first in the next pass.
     fn go_on(&mut self, parts: &mut Parts, pass: &mut Pass) -> bool {
         let mut is_busy = false;
         self.parked.retain_mut(|parked| {
@@ -188,6 +202,9 @@ impl Service {
             is_busy = true;
             !parked.go_on(parts, pass)
         });
+        if pass.has_toiled_enough() && !self.parked.is_empty() {
+            self.parked.rotate_left(1);
+        }
         is_busy
     }
 
@@ -239,6 +256,7 @@ impl Parked {
             if left == Left::Finished && batch.releases_hold {
                 parts.release(self.holder());
             }
+            parts.core.stats.batches_served += u64::from(left == Left::Finished);
             parts.links.complete(self.core, batch);
         }
         left == Left::Finished
@@ -255,9 +273,8 @@ impl Parked {
 
 impl Batch {
     /// Runs commands until the end, a long command, the bound of the replies or that of the work for
-    /// memory; one of them at least.
+    /// memory. One command at least, unless the replies are full.
     fn run(&mut self, parts: &mut Parts, pass: &mut Pass) -> Left {
-        parts.core.stats.batches_served += 1;
         parts.shard.set_quiet(self.is_quiet);
         let mut ahead = Ahead::of(self.ran);
         while self.ran < self.commands.len() {
@@ -267,8 +284,9 @@ impl Batch {
             }
             ahead.slide(self, parts);
             let status = self.run_next(ahead.probe(self.ran), parts, pass.now);
-            let is_enough = pass.toils_enough(parts) && self.ran < self.commands.len();
-            if status == Status::Again || is_enough {
+            pass.count_toil(parts);
+            let is_cut = pass.has_toiled_enough() && self.ran < self.commands.len();
+            if status == Status::Again || is_cut {
                 return Left::Unfinished;
             }
         }

@@ -120,15 +120,7 @@ impl Region {
     /// yet, or the disk is full.
     #[must_use]
     pub fn take_granted_block(&self, owner: u16) -> Option<BlockIndex> {
-        let mut free = self.lock_free();
-        let granted = &mut free.granted[usize::from(owner)];
-        *granted = granted.checked_sub(1)?;
-        drop(free);
-        let taken = self.take_paid(Use::Log, true);
-        if taken.is_none() {
-            self.lock_free().granted[usize::from(owner)] += 1;
-        }
-        taken
+        self.take_paid(Use::Log, Some(owner))
     }
 
     /// Whether blocks were returned that a later round makes free.
@@ -218,25 +210,35 @@ impl Region {
             }
             self.overdraw(self.block_len_bytes());
         }
-        let taken = self.take_paid(kind, false);
+        let taken = self.take_paid(kind, None);
         if taken.is_none() {
             self.refund(self.block_len_bytes());
         }
         taken
     }
 
-    /// Takes a block that counts against the budget already; one that somebody was granted only if it is
-    /// for them.
-    fn take_paid(&self, kind: Use, is_granted: bool) -> Option<BlockIndex> {
+    /// Takes a block that counts against the budget already, for `heir` if it was granted one. Nobody else
+    /// takes those that were, though one without pages costs more: on a disk that is full, or about to be,
+    /// there are no others.
+    fn take_paid(&self, kind: Use, heir: Option<u16>) -> Option<BlockIndex> {
         let mut free = self.lock_free();
-        let others_count = if is_granted { 0 } else { free.granted_count() };
+        let others_count = if let Some(heir) = heir {
+            let granted = &mut free.granted[usize::from(heir)];
+            *granted = granted.checked_sub(1)?;
+            0
+        } else {
+            free.granted_count()
+        };
         // A full disk takes long to say so; while it is full, only the preparing thread asks it.
         let is_asked =
             kind == Use::Index || free.preparation != Preparation::Running || !self.is_disk_full();
         let list = free.of(kind);
         let is_spare = kind == Use::Index || list.backed_count() > others_count;
-        let resident = is_spare.then(|| list.resident.pop().or_else(|| list.written.pop()));
-        let resident = resident.flatten();
+        let resident = if is_spare {
+            list.resident.pop().or_else(|| list.written.pop())
+        } else {
+            None
+        };
         let untouched = || is_asked.then(|| list.pop_untouched()).flatten();
         let index = resident.or_else(untouched);
         free.taken_count += usize::from(kind == Use::Log && index.is_some());
@@ -247,6 +249,9 @@ impl Region {
             (None, Some(index)) => self.back(kind, index),
             (None, None) => false,
         };
+        if let Some(heir) = heir.filter(|_| !is_there) {
+            self.lock_free().granted[usize::from(heir)] += 1;
+        }
         index.filter(|_| is_there).map(BlockIndex)
     }
 

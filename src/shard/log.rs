@@ -610,6 +610,22 @@ mod tests {
     }
 
     #[test]
+    fn room_that_is_not_found_leaves_writes_what_completed_the_reserve() {
+        let mut log = log();
+        while write(&mut log).is_some() {}
+        assert!(log.reserve(LEN, Purpose::Bound).is_some());
+        let block_len_bytes = log.region.block_len_bytes();
+        let budget_bytes = log.region.maxmemory_bytes() + block_len_bytes;
+        log.region
+            .set_maxmemory(budget_bytes)
+            .expect("less than was reserved");
+        // It takes the block there is, and lacks more of them.
+        assert!(!log.keep_room(3 * block_len_bytes, Purpose::Bound));
+        assert_eq!(log.reserve_count(), COMPACTION_RESERVE_BLOCKS);
+        assert!(write(&mut log).is_some());
+    }
+
+    #[test]
     fn a_block_given_back_completes_the_reserve_first() {
         let mut log = log();
         let first = write(&mut log).expect("an empty log");

@@ -3,7 +3,8 @@
 //!
 //! | who appends (`Purpose`)                     | goes on with, when the active block is full        |
 //! |---------------------------------------------|----------------------------------------------------|
-//! | `Write`: may fail when memory is short      | a block of the region                              |
+//! | `Write`: may fail when memory is short      | a block of the region; while the reserve lacks one |
+//! |                                             | nothing, not even the rest of the active block     |
 //! | `Bound`: bounds memory (EXPIRE, tombstones) | the same, else the reserve but for its last block  |
 //! | `Compact`, `Own`                            | the same, else the whole reserve                   |
 //! | all, while room is kept                     | the room, then the same, else the whole reserve    |
@@ -114,7 +115,7 @@ impl Log {
     /// False: there are not enough blocks, and nothing is kept.
     pub(in super::super) fn keep_room(&mut self, len_bytes: u64, purpose: Purpose) -> bool {
         debug_assert!(!self.keeps_room(), "one room at a time");
-        if !self.lets(purpose) {
+        if !self.may_append(purpose) {
             return false;
         }
         // What is left of a block may be too short for two records that go together.
@@ -143,7 +144,6 @@ impl Log {
     pub(in super::super) fn release_room(&mut self) {
         if let Some(room) = self.kept.room.take() {
             self.put_back(room);
-            self.limit_writes();
         }
     }
 
@@ -168,7 +168,6 @@ impl Log {
             self.bury_graves();
         } else {
             self.put_back([block]);
-            self.limit_writes();
         }
     }
 
@@ -203,17 +202,22 @@ impl Log {
     #[cold]
     pub(super) fn make_space(&mut self, len_bytes: u64, purpose: Purpose) -> bool {
         if !self.kept.lets(purpose) {
-            if !self.lets(purpose) {
+            if !self.may_append(purpose) {
                 return false;
             }
             if self.active.is_some() && self.tail + len_bytes <= self.end {
                 return true;
             }
         }
-        let fresh = match self.kept.room.as_mut().and_then(Vec::pop) {
-            Some(block) => Some(block),
-            None => self.region.take_block().or_else(|| self.kept.take(purpose)),
-        };
+        let room = self.kept.room.as_mut().and_then(Vec::pop);
+        let fresh = room
+            .or_else(|| self.region.take_block())
+            .or_else(|| self.kept.take(purpose))
+            .or_else(|| {
+                // What the reserve lacks may have become free.
+                self.refill_reserve();
+                self.kept.take(purpose)
+            });
         fresh.map(|fresh| self.begin_block(fresh)).is_some()
     }
 
@@ -256,7 +260,7 @@ impl Log {
     }
 
     /// Whether `purpose` may append, with blocks that the reserve can be given now.
-    fn lets(&mut self, purpose: Purpose) -> bool {
+    fn may_append(&mut self, purpose: Purpose) -> bool {
         if !self.kept.lets(purpose) {
             self.refill_reserve();
         }
@@ -272,6 +276,7 @@ impl Log {
                 self.region.return_block(block);
             }
         }
+        self.limit_writes();
     }
 
     /// Lets writes have the active block to its end, or nothing of it.
