@@ -110,23 +110,23 @@ impl Parts {
         true
     }
 
-    /// Gives the hold to the next in line, when those who waited were let in. Called once a pass;
-    /// returns who got it.
-    pub(super) fn give_next(&mut self) -> Option<Holder> {
+    /// Gives the hold to the next in line, when those who waited were let in. Called once a pass.
+    pub(super) fn give_next(&mut self) {
         let gate = &mut self.gate;
         if gate.holder.is_some() {
-            return None;
+            return;
         }
         if gate.rest_count > 0 {
             gate.rest_count -= 1;
-            return None;
+            return;
         }
-        let next = gate.queue.pop_front()?;
+        let Some(next) = gate.queue.pop_front() else {
+            return;
+        };
         self.give(next);
         if next.core == self.core.id {
             self.gate.woken.push(next.connection);
         }
-        Some(next)
     }
 
     /// Takes `who` out of the line, or ends the hold that it was given since it asked.

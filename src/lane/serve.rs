@@ -60,9 +60,8 @@ struct Pass {
     now: Now,
     /// Bytes of arguments it has run.
     arguments_len_bytes: usize,
-    /// What it has worked for memory, as bytes of a turn's budget, and how much of that ends it.
-    toil_len_bytes: usize,
-    toil_len_bytes_max: usize,
+    /// What it may still work for memory, as bytes of a turn's budget.
+    toil_left_len_bytes: usize,
 }
 
 impl Pass {
@@ -72,15 +71,14 @@ impl Pass {
         Self {
             now,
             arguments_len_bytes: 0,
-            toil_len_bytes: 0,
             // What comes over the rings leaves as much for what is parked.
-            toil_len_bytes_max: TURN_LEN_BYTES_MAX / 2,
+            toil_left_len_bytes: TURN_LEN_BYTES_MAX / 2,
         }
     }
 
     /// From now on parked batches run.
     const fn turn_to_parked(&mut self) {
-        self.toil_len_bytes_max = TURN_LEN_BYTES_MAX;
+        self.toil_left_len_bytes += TURN_LEN_BYTES_MAX / 2;
     }
 
     /// Whether it is to take no more batches.
@@ -90,14 +88,14 @@ impl Pass {
 
     /// Whether the batch that runs is to stop.
     const fn has_toiled_enough(&self) -> bool {
-        self.toil_len_bytes >= self.toil_len_bytes_max
+        self.toil_left_len_bytes == 0
     }
 
     /// Counts what a command has worked for memory.
     #[inline]
     fn count_toil(&mut self, parts: &mut Parts) {
         let toil_len_bytes = parts.take_toil_len_bytes();
-        self.toil_len_bytes = self.toil_len_bytes.saturating_add(toil_len_bytes);
+        self.toil_left_len_bytes = self.toil_left_len_bytes.saturating_sub(toil_len_bytes);
     }
 }
 
@@ -125,12 +123,12 @@ impl Service {
                 self.accept(parts, core, batch, &mut pass);
             }
         }
+        is_busy |= parts.gate.has_next();
+        // Before parked batches run: who waits for the end of a hold that one of them ends is let in by
+        // the next pass, and has to be before another hold is given.
+        parts.give_next();
         pass.turn_to_parked();
         is_busy |= self.go_on(parts, &mut pass);
-        is_busy |= parts.gate.has_next();
-        if let Some(holder) = parts.give_next() {
-            self.go_on_as(holder, parts, &mut pass);
-        }
         is_busy
     }
 
@@ -197,6 +195,9 @@ impl Service {
         let mut is_busy = false;
         self.parked.retain_mut(|parked| {
             if !parked.may_go_on(&parts.gate) {
+                if parked.is_kept_out(&parts.gate) {
+                    parts.gate.keep_batch_out();
+                }
                 return true;
             }
             is_busy = true;
@@ -206,16 +207,6 @@ impl Service {
             self.parked.rotate_left(1);
         }
         is_busy
-    }
-
-    /// Lets the batches of a connection go on that was given the hold.
-    fn go_on_as(&mut self, holder: Holder, parts: &mut Parts, pass: &mut Pass) {
-        let is_its = |parked: &Parked| parked.holder() == holder;
-        if let Some(index) = self.parked.iter().position(is_its)
-            && self.parked[index].go_on(parts, pass)
-        {
-            self.parked.remove(index);
-        }
     }
 }
 
@@ -229,18 +220,30 @@ impl Parked {
 
     /// Whether its next batch may run now.
     fn may_go_on(&self, gate: &Gate) -> bool {
-        let asks = self.queue.front().is_some_and(|batch| batch.takes_hold);
-        let is_let_in = !gate.is_closed_to(self.holder()) && !asks;
+        let is_let_in = !gate.is_closed_to(self.holder()) && !self.asks_for_hold();
         !self.is_stalled && (is_let_in || gate.is_held_by(self.holder()))
     }
 
-    /// Runs batches in order until one is not finished; true when none is left.
+    /// Whether nothing keeps its next batch from running but the hold of another.
+    fn is_kept_out(&self, gate: &Gate) -> bool {
+        !self.is_stalled && gate.is_closed_to(self.holder()) && !self.asks_for_hold()
+    }
+
+    fn asks_for_hold(&self) -> bool {
+        self.queue.front().is_some_and(|batch| batch.takes_hold)
+    }
+
+    /// Runs batches in order until one is not finished or the pass has worked enough for memory; true when
+    /// none is left.
     fn go_on(&mut self, parts: &mut Parts, pass: &mut Pass) -> bool {
         while self.may_go_on(&parts.gate)
             && let Some(batch) = self.queue.pop_front()
         {
             if !self.run(batch, parts, pass) {
                 return false;
+            }
+            if pass.has_toiled_enough() {
+                break;
             }
         }
         self.queue.is_empty()

@@ -222,12 +222,10 @@ impl Region {
     /// there are no others.
     fn take_paid(&self, kind: Use, heir: Option<u16>) -> Option<BlockIndex> {
         let mut free = self.lock_free();
-        let others_count = if let Some(heir) = heir {
-            let granted = &mut free.granted[usize::from(heir)];
-            *granted = granted.checked_sub(1)?;
-            0
-        } else {
-            free.granted_count()
+        let others_count = match heir {
+            Some(heir) if free.granted[usize::from(heir)] == 0 => return None,
+            Some(_) => 0,
+            None => free.granted_count(),
         };
         // A full disk takes long to say so; while it is full, only the preparing thread asks it.
         let is_asked =
@@ -241,17 +239,23 @@ impl Region {
         };
         let untouched = || is_asked.then(|| list.pop_untouched()).flatten();
         let index = resident.or_else(untouched);
+        if resident.is_some() {
+            free.redeem(heir);
+        }
         free.taken_count += usize::from(kind == Use::Log && index.is_some());
         self.ring(&mut free);
         drop(free);
         let is_there = match (resident, index) {
             (Some(_), _) => true,
-            (None, Some(index)) => self.back(kind, index),
+            (None, Some(index)) => {
+                let is_there = self.back(kind, index);
+                if is_there {
+                    self.lock_free().redeem(heir);
+                }
+                is_there
+            }
             (None, None) => false,
         };
-        if let Some(heir) = heir.filter(|_| !is_there) {
-            self.lock_free().granted[usize::from(heir)] += 1;
-        }
         index.filter(|_| is_there).map(BlockIndex)
     }
 
@@ -262,6 +266,7 @@ impl Region {
             return;
         }
         let mut free = self.lock_free();
+        free.grant(heir);
         if free.of(kind).resident.len() < free.resident_max {
             free.of(kind).resident.push(block.0);
             drop(free);
@@ -269,14 +274,8 @@ impl Region {
             drop(free);
             self.release_block(kind, block.0);
         }
-        self.pass_on(heir);
-    }
-
-    /// Gives a block's part of the budget to a shard or to all.
-    fn pass_on(&self, heir: Option<u16>) {
-        match heir {
-            Some(heir) => self.lock_free().granted[usize::from(heir)] += 1,
-            None => self.refund(self.block_len_bytes()),
+        if heir.is_none() {
+            self.refund(self.block_len_bytes());
         }
     }
 
@@ -295,9 +294,12 @@ impl Region {
             is_charged,
             heir,
         });
-        drop(free);
         if !is_charged {
-            self.pass_on(heir);
+            free.grant(heir);
+        }
+        drop(free);
+        if !is_charged && heir.is_none() {
+            self.refund(self.block_len_bytes());
         }
     }
 
@@ -315,7 +317,7 @@ impl Region {
                 break;
             };
             match pending.heir.filter(|_| pending.is_charged) {
-                Some(heir) => free.granted[usize::from(heir)] += 1,
+                Some(heir) => free.grant(Some(heir)),
                 None => charged_count += u64::from(pending.is_charged),
             }
             free.log.written.push(pending.block);
@@ -480,6 +482,20 @@ impl FreeLists {
             self.log.written.append(&mut self.log.resident);
             self.demand_count = self.demand_count.max(self.taken_count);
             self.taken_count = 0;
+        }
+    }
+
+    /// Lets `heir`, if it is one, take a block that counts against the budget.
+    fn grant(&mut self, heir: Option<u16>) {
+        if let Some(heir) = heir {
+            self.granted[usize::from(heir)] += 1;
+        }
+    }
+
+    /// It has taken one.
+    fn redeem(&mut self, heir: Option<u16>) {
+        if let Some(heir) = heir {
+            self.granted[usize::from(heir)] -= 1;
         }
     }
 

@@ -128,8 +128,7 @@ impl Log {
         };
         let mut room = Vec::new();
         while (room.len() as u64) < block_count {
-            let block = self.region.take_block();
-            let Some(block) = block.or_else(|| self.kept.take(purpose)) else {
+            let Some(block) = self.next_block(purpose) else {
                 self.put_back(room);
                 return false;
             };
@@ -210,15 +209,19 @@ impl Log {
             }
         }
         let room = self.kept.room.as_mut().and_then(Vec::pop);
-        let fresh = room
-            .or_else(|| self.region.take_block())
-            .or_else(|| self.kept.take(purpose))
-            .or_else(|| {
-                // What the reserve lacks may have become free.
-                self.refill_reserve();
-                self.kept.take(purpose)
-            });
+        let fresh = room.or_else(|| self.next_block(purpose));
         fresh.map(|fresh| self.begin_block(fresh)).is_some()
+    }
+
+    /// A block of the region, or of the reserve if the purpose may have one.
+    fn next_block(&mut self, purpose: Purpose) -> Option<BlockIndex> {
+        let block = self.region.take_block();
+        block.or_else(|| self.kept.take(purpose)).or_else(|| {
+            // What the reserve lacks may have become free, or there may be more of it than it lacks.
+            self.refill_reserve();
+            let block = self.region.take_block();
+            block.or_else(|| self.kept.take(purpose))
+        })
     }
 
     /// Stops appending to the active block; in a file, what is left of it says so.
