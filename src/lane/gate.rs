@@ -84,6 +84,11 @@ impl Gate {
         self.has_batches = true;
     }
 
+    /// Whether it was told so since the shard was free.
+    pub(super) const fn knows_of_batches(&self) -> bool {
+        self.has_batches
+    }
+
     /// Whether a pass has to give a hold, or to count down to one.
     pub(super) fn has_next(&self) -> bool {
         self.holder.is_none() && (self.rest_count > 0 || !self.queue.is_empty())

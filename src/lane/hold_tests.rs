@@ -112,6 +112,33 @@ fn a_batch_that_was_kept_out_is_let_in_before_the_next_hold() {
 }
 
 #[test]
+fn a_parked_batch_that_a_hold_keeps_out_asks_for_a_pass_to_be_known() {
+    let mut lanes = lanes(3, 7);
+    let [second, third] = [1, 2].map(key_of_three);
+    let reader = lanes[0].connect(Peer::default(), NOW);
+    let holder = lanes[1].connect(Peer::default(), NOW);
+    let value = vec![b'v'; 3 << 20];
+    let set = command(&[b"SET", second.as_bytes(), &value]);
+    send(&mut lanes[1], holder, &set);
+    while taken(&mut lanes[1], holder).is_empty() {
+        lanes[1].turn(holder, NOW);
+    }
+    // A slice of it is done when the shard is given to another.
+    let digest = format!("DIGEST {second}\r\n");
+    send(&mut lanes[0], reader, digest.as_bytes());
+    lanes[0].turn(reader, NOW);
+    lanes[1].exchange(NOW);
+    let mset = format!("MSET {second} 1 {third} 1\r\n");
+    send(&mut lanes[1], holder, mset.as_bytes());
+    lanes[1].turn(holder, NOW);
+    let is_idle = |lane: &Lane| lane.service.is_idle(&lane.parts.gate);
+    assert!(lanes[1].parts.gate.is_held());
+    assert!(!is_idle(&lanes[1]));
+    lanes[1].exchange(NOW);
+    assert!(lanes[1].parts.gate.is_held() && is_idle(&lanes[1]));
+}
+
+#[test]
 fn of_commands_that_come_together_none_takes_the_room_of_another() {
     let mut lanes = small_lanes(24 << 20);
     let id = lanes[0].connect(Peer::default(), NOW);

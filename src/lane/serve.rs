@@ -132,9 +132,13 @@ impl Service {
         is_busy
     }
 
-    /// Whether the next pass has something to do besides what comes over the rings.
+    /// Whether the next pass has something to do besides what comes over the rings: batches that can go on,
+    /// and those of which the gate has yet to be told that they wait.
     pub(super) fn is_idle(&self, gate: &Gate) -> bool {
-        !gate.has_next() && !self.parked.iter().any(|parked| parked.may_go_on(gate))
+        let has_work = |parked: &Parked| {
+            parked.may_go_on(gate) || !gate.knows_of_batches() && parked.is_kept_out(gate)
+        };
+        !gate.has_next() && !self.parked.iter().any(has_work)
     }
 
     fn accept(&mut self, parts: &mut Parts, core: u16, batch: Box<Batch>, pass: &mut Pass) {
