@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::exec_tests::{assert_free, run_ready, two_lanes};
-use super::tests::{NOW, answer, command, key_of, lanes, lanes_in, send, take};
+use super::tests::{NOW, answer, command, exchange_all, key_of, lanes, lanes_in, send, take};
 use super::{ConnectionId, Lane, Peer};
 use crate::command::{Now, Shared};
 use crate::hash::{cluster_slot, shard_of_slot};
@@ -53,17 +53,13 @@ fn a_connection_whose_hold_ends_in_the_middle_of_a_turn_keeps_off_a_shard_that_a
     lanes[0].exchange(NOW);
     assert!(lanes[0].parts.gate.is_held());
     for _ in 0..10 {
-        lanes.iter_mut().for_each(|lane| {
-            lane.exchange(NOW);
-        });
+        exchange_all(&mut lanes, 1);
         lanes[0].turn(id, NOW);
         assert_eq!(lanes[0].shard().len(), 0, "it wrote to a shard of another");
     }
     for _ in 0..10 {
         lanes[2].turn(other, NOW);
-        lanes.iter_mut().for_each(|lane| {
-            lane.exchange(NOW);
-        });
+        exchange_all(&mut lanes, 1);
         lanes[0].turn(id, NOW);
     }
     assert_eq!(taken(&mut lanes[2], other), "+OK\r\n");
@@ -92,9 +88,7 @@ fn a_batch_that_was_kept_out_is_let_in_before_the_next_hold() {
     let mut running = None;
     let mut holds_left = 20;
     while taken(&mut lanes[2], kept_out).is_empty() {
-        for lane in &mut lanes {
-            lane.exchange(NOW);
-        }
+        exchange_all(&mut lanes, 1);
         lanes[0].turn(holder, NOW);
         lanes[2].turn(kept_out, NOW);
         if let Some(id) = running {

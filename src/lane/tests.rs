@@ -354,7 +354,7 @@ fn two_large_values_on_their_way_to_one_shard_both_arrive() {
 
 // ── review ──────────────────────────────────────────────────────────────────────────────────────
 
-fn exchange_all(lanes: &mut [Lane], rounds: usize) {
+pub(super) fn exchange_all(lanes: &mut [Lane], rounds: usize) {
     for _ in 0..rounds {
         lanes.iter_mut().for_each(|lane| {
             lane.exchange(NOW);

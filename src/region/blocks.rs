@@ -316,9 +316,9 @@ impl Region {
             let Some(pending) = free.pending.pop_front() else {
                 break;
             };
-            match pending.heir.filter(|_| pending.is_charged) {
-                Some(heir) => free.grant(Some(heir)),
-                None => charged_count += u64::from(pending.is_charged),
+            if pending.is_charged {
+                free.grant(pending.heir);
+                charged_count += u64::from(pending.heir.is_none());
             }
             free.log.written.push(pending.block);
         }
