@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use common::{Random, now, sum_ahead};
 use coremap::shard::{Attributes, Key, Options, Shard};
+use coremap::sys;
 
 const MIB: f64 = 1048576.0;
 
@@ -193,7 +194,7 @@ fn bytes_per_key(keys: u64) -> Result<(), Box<dyn Error>> {
 fn longest_store(keys: u64) -> Result<(), Box<dyn Error>> {
     let mut shard = shard(8)?;
     let region = Arc::clone(shard.region());
-    let preparer = std::thread::spawn(move || region.prepare_blocks());
+    let preparer = std::thread::spawn(move || region.prepare_blocks(sys::monotonic_us));
     let mut longest_ns: Vec<u128> = vec![0];
     let (mut split_count, mut splits_ns) = (0, Vec::new());
     let start = now();

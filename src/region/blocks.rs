@@ -10,7 +10,7 @@
 //! middle of a turn, a thread of its own can keep a few blocks ready
 //! ([`Region::prepare_blocks`]). In a file a round makes every page read-only once more, so it does the
 //! same again for blocks that a round has written; and of those that come back it keeps as many as are
-//! likely to be taken before the next round.
+//! likely to be taken soon.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{MutexGuard, PoisonError};
@@ -22,7 +22,7 @@ use crate::limits::{PREPARED_BLOCKS_MAX, PREPARED_BLOCKS_MIN, RESIDENT_FREE_BLOC
 /// The pace at which a preparing thread gives blocks back to the kernel. For one of a file that is about
 /// half a millisecond in which no page fault of the file is served, so it must not come to many in a row.
 const SURPLUS_BLOCK_INTERVAL: Duration = Duration::from_millis(5);
-/// Where no block is taken and no round frees any for so long, half of what is kept for such takes goes.
+/// Takes are counted over so long: the pace of rounds that nobody asks for.
 const DEMAND_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What a block is for.
@@ -48,9 +48,7 @@ pub(super) struct FreeLists {
     resident_max: usize,
     /// Blocks of the log that were taken since those that are ready were made ready again.
     taken_count: usize,
-    /// So many are likely to be taken before the next round: those that became free keep their pages if
-    /// the budget has room for them.
-    demand_count: usize,
+    demand: Demand,
     /// Whether something changed since the preparing thread looked.
     is_rung: bool,
 }
@@ -64,6 +62,19 @@ struct Pending {
     is_charged: bool,
     /// Whose its part of the budget is then, if not everybody's.
     heir: Option<u16>,
+}
+
+/// How many blocks of the log are likely to be taken soon. By time and not by round: where rounds follow each
+/// other fast, few are taken in each, and what came back would be given away one moment and missed the next.
+/// For the preparing thread; without one nothing is counted.
+#[derive(Debug, Default)]
+struct Demand {
+    /// When the interval began, on the preparing thread's clock.
+    began_us: u64,
+    /// Taken since then.
+    count: usize,
+    /// Taken in the interval before.
+    last_count: usize,
 }
 
 /// The free blocks of one kind.
@@ -135,9 +146,9 @@ impl Region {
     }
 
     /// Keeps some free blocks backed by pages, and gives those back that are too many, until
-    /// [`stop_preparing`](Self::stop_preparing). Meant for a thread of its own; without one, blocks get
-    /// their pages where they are first used.
-    pub fn prepare_blocks(&self) {
+    /// [`stop_preparing`](Self::stop_preparing). Meant for a thread of its own, with microseconds on a
+    /// clock that never goes back; without one, blocks get their pages where they are first used.
+    pub fn prepare_blocks(&self, now_us: impl Fn() -> u64) {
         let mut free = self.lock_free();
         if free.preparation == Preparation::Idle {
             free.preparation = Preparation::Running;
@@ -156,13 +167,11 @@ impl Region {
                 self.release_block(Use::Log, index);
                 free = self.wait_for_ring(self.lock_free(), SURPLUS_BLOCK_INTERVAL);
             } else {
-                let patience = free.demand_patience();
+                let patience = free.demand.patience();
                 free = self.wait_for_ring(free, patience);
-                if !free.is_rung {
-                    free.demand_count /= 2;
-                }
             }
             free.is_rung = false;
+            free.demand.look(now_us());
         }
     }
 
@@ -242,7 +251,9 @@ impl Region {
         if resident.is_some() {
             free.redeem(heir);
         }
-        free.taken_count += usize::from(kind == Use::Log && index.is_some());
+        if kind == Use::Log && index.is_some() {
+            free.note_taken();
+        }
         self.ring(&mut free);
         drop(free);
         let is_there = match (resident, index) {
@@ -391,10 +402,7 @@ impl Region {
     /// again are kept: to give the kernel a block of a file back and take another stops every page
     /// fault of the file meanwhile, for milliseconds.
     fn pop_surplus(&self, free: &mut FreeLists) -> Option<u32> {
-        let room_count = to_usize(self.available_bytes() >> self.block_shift);
-        let granted_count = free.granted_count();
-        let soon_count = (2 * free.demand_count).min(room_count + granted_count);
-        let kept_count = free.resident_max.max(soon_count).max(granted_count);
+        let kept_count = self.kept_count(free);
         let list = &mut free.log;
         let is_surplus = list.backed_count() > kept_count;
         is_surplus.then(|| {
@@ -402,6 +410,15 @@ impl Region {
                 .pop()
                 .unwrap_or_else(|| list.resident.swap_remove(0))
         })
+    }
+
+    /// Free blocks of the log that keep their pages. Those for which the budget has no room are never
+    /// taken.
+    fn kept_count(&self, free: &FreeLists) -> usize {
+        let room_count = to_usize(self.available_bytes() >> self.block_shift);
+        let granted_count = free.granted_count();
+        let soon_count = (2 * free.demand.recent_count()).min(room_count + granted_count);
+        free.resident_max.max(soon_count).max(granted_count)
     }
 
     /// What the preparing thread is to make ready next, and whether it has pages already.
@@ -469,18 +486,23 @@ impl FreeLists {
             preparation: Preparation::Idle,
             resident_max: RESIDENT_FREE_BLOCKS_MAX,
             taken_count: 0,
-            demand_count: 0,
+            demand: Demand::default(),
             is_rung: false,
+        }
+    }
+
+    fn note_taken(&mut self) {
+        self.taken_count += 1;
+        if self.preparation == Preparation::Running {
+            self.demand.count += 1;
         }
     }
 
     /// A round has written what was made ready before: that is to be made ready again. Where rounds
     /// follow each other fast, so rarely that each block taken pays for one.
     fn note_round(&mut self) {
-        self.demand_count -= self.demand_count.div_ceil(8);
         if self.taken_count > self.log.resident.len() {
             self.log.written.append(&mut self.log.resident);
-            self.demand_count = self.demand_count.max(self.taken_count);
             self.taken_count = 0;
         }
     }
@@ -504,19 +526,33 @@ impl FreeLists {
         self.granted.iter().map(|&count| count as usize).sum()
     }
 
-    /// How long the preparing thread waits before it forgets some of the demand.
-    const fn demand_patience(&self) -> Duration {
-        if self.demand_count > 0 {
-            DEMAND_INTERVAL
-        } else {
-            Duration::MAX
-        }
-    }
-
     const fn of(&mut self, kind: Use) -> &mut FreeBlocks {
         match kind {
             Use::Log => &mut self.log,
             Use::Index => &mut self.index,
+        }
+    }
+}
+
+impl Demand {
+    /// Begins the next interval when it is time to.
+    fn look(&mut self, now_us: u64) {
+        if Duration::from_micros(now_us - self.began_us) >= DEMAND_INTERVAL {
+            self.began_us = now_us;
+            self.last_count = std::mem::take(&mut self.count);
+        }
+    }
+
+    fn recent_count(&self) -> usize {
+        self.last_count.max(self.count)
+    }
+
+    /// How long until it may have changed although nobody took anything.
+    fn patience(&self) -> Duration {
+        if self.recent_count() > 0 {
+            DEMAND_INTERVAL
+        } else {
+            Duration::MAX
         }
     }
 }
@@ -616,10 +652,40 @@ mod tests {
     }
 
     #[test]
+    fn demand_is_what_was_taken_lately_and_is_forgotten() {
+        let interval_us = u64::try_from(DEMAND_INTERVAL.as_micros()).expect("a second");
+        let mut demand = Demand::default();
+        demand.look(interval_us);
+        assert_eq!(demand.patience(), Duration::MAX);
+        demand.count = 20;
+        demand.look(2 * interval_us);
+        demand.count = 3;
+        demand.look(2 * interval_us + 1);
+        assert_eq!(demand.recent_count(), 20);
+        assert_eq!(demand.patience(), DEMAND_INTERVAL);
+        demand.look(3 * interval_us);
+        assert_eq!(demand.recent_count(), 3);
+        demand.look(4 * interval_us);
+        assert_eq!(demand.recent_count(), 0);
+    }
+
+    #[test]
+    fn what_is_likely_to_be_taken_keeps_its_pages_within_the_budget() {
+        let region = region();
+        let mut free = region.lock_free();
+        let room_count = to_usize(region.available_bytes() >> region.block_shift);
+        assert_eq!(region.kept_count(&free), RESIDENT_FREE_BLOCKS_MAX);
+        free.demand.count = 10;
+        assert_eq!(region.kept_count(&free), 20);
+        free.demand.count = room_count;
+        assert_eq!(region.kept_count(&free), room_count);
+    }
+
+    #[test]
     fn prepared_blocks_are_taken_first_and_replaced() {
         let region = region();
         std::thread::scope(|scope| {
-            let preparer = scope.spawn(|| region.prepare_blocks());
+            let preparer = scope.spawn(|| region.prepare_blocks(|| 0));
             let wait_for = |count: usize| {
                 while region.lock_free().log.resident.len() < count {
                     std::thread::yield_now();

@@ -28,7 +28,7 @@ impl Preparer {
             .spawn(move || {
                 sys::keep_off(&core_cpus);
                 sys::wake_without_preempting();
-                prepared.prepare_blocks();
+                prepared.prepare_blocks(sys::monotonic_us);
             })
             .map_err(|error| Error::start("cannot start the preparing thread", &error))?;
         Ok(Self {
