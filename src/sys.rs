@@ -242,6 +242,16 @@ impl Reservation {
         unsafe { self.advise(start, len_bytes, libc::MADV_POPULATE_WRITE) }
     }
 
+    /// Forgets where the pages of a range are, in one go: the bytes are the file's, and the next access to
+    /// a page finds it there. A kernel that refuses costs speed.
+    ///
+    /// # Safety
+    /// The range shows a file, [shared](Sharing::Shared). Elsewhere its bytes would be lost.
+    pub unsafe fn unmap_shared(&self, start: usize, len_bytes: usize) {
+        // SAFETY: of what is shared it changes no byte.
+        let _ = unsafe { self.advise(start, len_bytes, libc::MADV_DONTNEED) };
+    }
+
     /// Reads a range of a mapped file into memory, to be read from there. It is a hint: where it
     /// fails, reading does the same.
     pub fn preload(&self, start: usize, len_bytes: usize) {

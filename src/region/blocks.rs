@@ -446,6 +446,9 @@ impl Region {
             return false;
         }
         self.touch(BlockIndex(index));
+        if kind == Use::Log {
+            self.note_ready(BlockIndex(index));
+        }
         self.lock_free().of(kind).resident.push(index);
         true
     }

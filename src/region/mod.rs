@@ -63,6 +63,7 @@ mod plan;
 mod rounds;
 mod superblock;
 mod uses;
+mod written;
 
 use std::fs::File;
 use std::io;
@@ -346,6 +347,21 @@ impl Region {
         let start = self.reservation_offset(offset);
         // SAFETY: called for returned blocks and freed runs only, which nobody can be reading.
         unsafe { self.reservation.release(start, to_usize(len_bytes)) };
+    }
+
+    /// Has the next access to each page of some blocks of a shared file map it again.
+    fn unmap_blocks(&self, first: BlockIndex, count: u32) {
+        if !matches!(self.backing(), Some((_, Sharing::Shared))) {
+            return;
+        }
+        let start = self.block_start(first);
+        let len_bytes = u64::from(count) * self.block_len_bytes();
+        debug_assert!(start + len_bytes <= self.plan.large_start());
+        // SAFETY: all blocks of the log are the file's, shared as just checked.
+        unsafe {
+            let start = self.reservation_offset(start);
+            self.reservation.unmap_shared(start, to_usize(len_bytes));
+        }
     }
 
     /// Where an offset of the region is in the reservation.
