@@ -46,8 +46,10 @@ pub(super) struct FreeLists {
     preparation: Preparation,
     /// Free blocks of the log that keep their pages, besides what is soon used again.
     resident_max: usize,
-    /// Blocks of the log that were taken since those that are ready were made ready again.
+    /// Blocks of the log that were taken since the last round.
     taken_count: usize,
+    /// Whether what is made ready is likely to be taken before a round writes it, which undoes it.
+    are_rounds_rare: bool,
     demand: Demand,
     /// Whether something changed since the preparing thread looked.
     is_rung: bool,
@@ -318,7 +320,7 @@ impl Region {
     pub(super) fn release_pending(&self, round: u64) {
         let mut free = self.lock_free();
         let mut charged_count = 0;
-        free.note_round();
+        free.note_round(self.prepared_wanted());
         while free
             .pending
             .front()
@@ -412,27 +414,34 @@ impl Region {
         })
     }
 
-    /// Free blocks of the log that keep their pages. Those for which the budget has no room are never
-    /// taken.
+    /// Free blocks of the log that keep their pages: some always, and as many more as are likely to be taken
+    /// soon and the budget has room for.
     fn kept_count(&self, free: &FreeLists) -> usize {
         let room_count = to_usize(self.available_bytes() >> self.block_shift);
         let granted_count = free.granted_count();
-        let soon_count = (2 * free.demand.recent_count()).min(room_count + granted_count);
+        let most_count = free.resident_max.saturating_add(room_count + granted_count);
+        let soon_count = (2 * free.demand.recent_count()).min(most_count);
         free.resident_max.max(soon_count).max(granted_count)
     }
 
     /// What the preparing thread is to make ready next, and whether it has pages already.
     fn pop_wanted(&self, free: &mut FreeLists) -> Option<(Use, u32, bool)> {
         let wanted_count = self.prepared_wanted();
+        let are_rounds_rare = free.are_rounds_rare;
         [Use::Log, Use::Index].into_iter().find_map(|kind| {
             let list = free.of(kind);
-            if list.resident.len() >= wanted_count {
+            let ready_count = if are_rounds_rare {
+                list.resident.len()
+            } else {
+                list.backed_count()
+            };
+            if ready_count >= wanted_count {
                 return None;
             }
-            if let Some(index) = list.written.pop() {
+            if are_rounds_rare && let Some(index) = list.written.pop() {
                 return Some((kind, index, true));
             }
-            let held_bytes = self.block_len_bytes() * list.resident.len() as u64;
+            let held_bytes = self.block_len_bytes() * ready_count as u64;
             let has_room = self.available_bytes() > held_bytes;
             let index = has_room.then(|| list.pop_untouched()).flatten()?;
             Some((kind, index, false))
@@ -489,6 +498,7 @@ impl FreeLists {
             preparation: Preparation::Idle,
             resident_max: RESIDENT_FREE_BLOCKS_MAX,
             taken_count: 0,
+            are_rounds_rare: true,
             demand: Demand::default(),
             is_rung: false,
         }
@@ -501,12 +511,13 @@ impl FreeLists {
         }
     }
 
-    /// A round has written what was made ready before: that is to be made ready again. Where rounds
-    /// follow each other fast, so rarely that each block taken pays for one.
-    fn note_round(&mut self) {
-        if self.taken_count > self.log.resident.len() {
+    /// A round has written what was made ready before. That is made ready again if as much was taken since the
+    /// last one as is kept ready; where rounds follow each other faster it would be in vain, and written for
+    /// nothing.
+    fn note_round(&mut self, wanted_count: usize) {
+        self.are_rounds_rare = std::mem::take(&mut self.taken_count) >= wanted_count;
+        if self.are_rounds_rare {
             self.log.written.append(&mut self.log.resident);
-            self.taken_count = 0;
         }
     }
 
@@ -642,14 +653,17 @@ mod tests {
     }
 
     #[test]
-    fn what_was_ready_before_a_round_is_made_ready_again_once_as_much_was_taken() {
+    fn what_was_ready_before_a_round_is_made_ready_again_where_as_much_is_taken_in_each() {
         let mut free = FreeLists::new(0..8, 0..0, 1);
         free.log.resident = vec![0, 1];
-        free.taken_count = 2;
-        free.note_round();
+        free.taken_count = 1;
+        free.note_round(2);
         assert_eq!(free.log.resident, [0, 1]);
-        free.taken_count += 1;
-        free.note_round();
+        free.taken_count = 1;
+        free.note_round(2);
+        assert_eq!(free.log.resident, [0, 1]);
+        free.taken_count = 2;
+        free.note_round(2);
         assert_eq!(free.log.written, [0, 1]);
         assert!(free.log.resident.is_empty());
     }
@@ -681,7 +695,8 @@ mod tests {
         free.demand.count = 10;
         assert_eq!(region.kept_count(&free), 20);
         free.demand.count = room_count;
-        assert_eq!(region.kept_count(&free), room_count);
+        let most_count = room_count + RESIDENT_FREE_BLOCKS_MAX;
+        assert_eq!(region.kept_count(&free), most_count);
     }
 
     #[test]
