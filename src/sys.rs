@@ -297,6 +297,17 @@ pub fn punch(file: &File, offset: u64, len_bytes: u64) -> io::Result<()> {
     fallocate(file, mode, offset, len_bytes)
 }
 
+/// Has the kernel forget what it has cached of a range of a file, but for what is mapped or not yet written.
+/// It is a hint.
+pub fn drop_cached(file: &File, offset: u64, len_bytes: u64) {
+    let (Ok(offset), Ok(len)) = (i64::try_from(offset), i64::try_from(len_bytes)) else {
+        return;
+    };
+    // SAFETY: the descriptor is open, the others are plain numbers.
+    let _ =
+        unsafe { libc::posix_fadvise(file.as_raw_fd(), offset, len, libc::POSIX_FADV_DONTNEED) };
+}
+
 fn fallocate(file: &File, mode: libc::c_int, offset: u64, len_bytes: u64) -> io::Result<()> {
     let (Ok(offset), Ok(len)) = (i64::try_from(offset), i64::try_from(len_bytes)) else {
         return Err(io::Error::from_raw_os_error(libc::EFBIG));

@@ -10,6 +10,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use common::process::Folder;
 use coremap::limits::{KIB, MIB};
@@ -210,4 +211,54 @@ fn without_a_preparing_thread_a_round_gives_back_what_is_too_much() {
     }
     region.sync().expect("a disk in order");
     assert!(room() <= before + 9 * BLOCK_LEN_BYTES);
+}
+
+#[test]
+fn blocks_are_cached_in_huge_folios_while_rounds_find_whole_ones_to_write() {
+    let folder = Folder::new();
+    let region = RegionOptions {
+        maxmemory_bytes: 512 * MIB as u64,
+        shard_count: 1,
+    };
+    let options = FileOptions {
+        capacity_bytes: Some(512 * MIB as u64),
+        ..FileOptions::new(region, Access::Serve)
+    };
+    let (region, _) = Region::open(folder.path(), options).expect("room for a header");
+    region.finish_recovery().expect("a disk in order");
+    let seconds = AtomicU64::new(0);
+    let clock = || 1_000_000 * seconds.fetch_add(1, Ordering::Relaxed);
+    std::thread::scope(|scope| {
+        let preparer = scope.spawn(|| region.prepare_blocks(&clock));
+        let mut sequence = 0;
+        let until = common::now() + common::PATIENCE;
+        while !is_advised(folder.path(), "hg") {
+            assert!(common::now() < until, "huge folios were not asked for");
+            sequence += 1;
+            let block = region.take_block().expect("all come back");
+            region.assign_block(block, 0, sequence);
+            region.return_block(block);
+            region.sync().expect("a disk in order");
+        }
+        while !is_advised(folder.path(), "nh") {
+            assert!(common::now() < until, "huge folios are asked for still");
+            region.sync().expect("a disk in order");
+        }
+        region.stop_preparing();
+        preparer.join().expect("the preparer ends");
+    });
+}
+
+/// Whether a part of the data file is mapped with a flag as `/proc/PID/smaps` has it.
+fn is_advised(folder: &Path, flag: &str) -> bool {
+    let smaps = fs::read_to_string("/proc/self/smaps").expect("Linux");
+    let data = folder.join("coremap.data").display().to_string();
+    let mut is_data = false;
+    smaps.lines().any(|line| {
+        if line.contains(" rw-s ") || line.contains(" rw-p ") || line.contains(" r--p ") {
+            is_data = line.ends_with(&data);
+        }
+        let flags = line.strip_prefix("VmFlags:").unwrap_or_default();
+        is_data && flags.split_whitespace().any(|found| found == flag)
+    })
 }

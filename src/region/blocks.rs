@@ -16,15 +16,14 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::demand::Demand;
+use super::folios::Folios;
 use super::{BlockIndex, Region, to_usize};
 use crate::limits::{PREPARED_BLOCKS_MAX, PREPARED_BLOCKS_MIN, RESIDENT_FREE_BLOCKS_MAX};
 
 /// The pace at which a preparing thread gives blocks back to the kernel. For one of a file that is about
 /// half a millisecond in which no page fault of the file is served, so it must not come to many in a row.
 const SURPLUS_BLOCK_INTERVAL: Duration = Duration::from_millis(5);
-/// Takes are counted over so long: the pace of rounds that nobody asks for.
-const DEMAND_INTERVAL: Duration = Duration::from_secs(1);
-
 /// What a block is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Use {
@@ -51,6 +50,7 @@ pub(super) struct FreeLists {
     /// Whether what is made ready is likely to be taken before a round writes it, which undoes it.
     are_rounds_rare: bool,
     demand: Demand,
+    folios: Folios,
     /// Whether something changed since the preparing thread looked.
     is_rung: bool,
 }
@@ -64,19 +64,6 @@ struct Pending {
     is_charged: bool,
     /// Whose its part of the budget is then, if not everybody's.
     heir: Option<u16>,
-}
-
-/// How many blocks of the log are likely to be taken soon. By time and not by round: where rounds follow each
-/// other fast, few are taken in each, and what came back would be given away one moment and missed the next.
-/// For the preparing thread; without one nothing is counted.
-#[derive(Debug, Default)]
-struct Demand {
-    /// When the interval began, on the preparing thread's clock.
-    began_us: u64,
-    /// Taken since then.
-    count: usize,
-    /// Taken in the interval before.
-    last_count: usize,
 }
 
 /// The free blocks of one kind.
@@ -174,7 +161,20 @@ impl Region {
             }
             free.is_rung = false;
             free.demand.look(now_us());
+            free = self.suit_folios(free);
         }
+    }
+
+    /// Has the kernel cache blocks from now on as suits what rounds find to write.
+    fn suit_folios<'a>(&'a self, mut free: MutexGuard<'a, FreeLists>) -> MutexGuard<'a, FreeLists> {
+        let are_huge =
+            self.can_have_huge_folios() && free.demand.fills_rounds(free.folios.are_huge());
+        if free.folios.turn(are_huge) {
+            drop(free);
+            self.advise_folios(are_huge);
+            free = self.lock_free();
+        }
+        free
     }
 
     /// Waits until something changes or `timeout` is over. For the preparing thread.
@@ -321,6 +321,9 @@ impl Region {
         let mut free = self.lock_free();
         let mut charged_count = 0;
         free.note_round(self.prepared_wanted());
+        if free.preparation == Preparation::Running {
+            free.demand.note_round();
+        }
         while free
             .pending
             .front()
@@ -426,6 +429,9 @@ impl Region {
 
     /// What the preparing thread is to make ready next, and whether it has pages already.
     fn pop_wanted(&self, free: &mut FreeLists) -> Option<(Use, u32, bool)> {
+        if let Some(index) = free.pop_unsuited() {
+            return Some((Use::Log, index, true));
+        }
         let wanted_count = self.prepared_wanted();
         let are_rounds_rare = free.are_rounds_rare;
         [Use::Log, Use::Index].into_iter().find_map(|kind| {
@@ -451,7 +457,9 @@ impl Region {
     /// Makes the kernel back a block that is in nobody's hands, unless it does, and touches it. False: there
     /// is no room.
     fn prepare_block(&self, kind: Use, index: u32, is_backed: bool) -> bool {
-        if !is_backed && !self.back(kind, index) {
+        if is_backed {
+            self.suit_block(index);
+        } else if !self.back(kind, index) {
             return false;
         }
         self.touch(BlockIndex(index));
@@ -462,6 +470,16 @@ impl Region {
         true
     }
 
+    /// Has a free block of a file cached as it should be.
+    fn suit_block(&self, index: u32) {
+        let mut free = self.lock_free();
+        if !free.folios.suit(index) {
+            free.folios.note(index);
+            drop(free);
+            self.drop_cached(BlockIndex(index));
+        }
+    }
+
     /// Makes sure of room on disk for a block without pages; puts it back if there is none.
     fn back(&self, kind: Use, index: u32) -> bool {
         let is_in_file = kind == Use::Log && self.is_durable();
@@ -469,6 +487,8 @@ impl Region {
         let is_there = !is_in_file || self.reserve_space(start, self.block_len_bytes());
         if !is_there {
             self.lock_free().of(kind).released.push(index);
+        } else if is_in_file {
+            self.lock_free().folios.note(index);
         }
         is_there
     }
@@ -500,6 +520,7 @@ impl FreeLists {
             taken_count: 0,
             are_rounds_rare: true,
             demand: Demand::default(),
+            folios: Folios::default(),
             is_rung: false,
         }
     }
@@ -507,7 +528,7 @@ impl FreeLists {
     fn note_taken(&mut self) {
         self.taken_count += 1;
         if self.preparation == Preparation::Running {
-            self.demand.count += 1;
+            self.demand.note_taken();
         }
     }
 
@@ -519,6 +540,13 @@ impl FreeLists {
         if self.are_rounds_rare {
             self.log.written.append(&mut self.log.resident);
         }
+    }
+
+    /// A free block that is not cached as it should be.
+    fn pop_unsuited(&mut self) -> Option<u32> {
+        let FreeLists { log, folios, .. } = self;
+        let place = log.written.iter().position(|&block| !folios.suit(block))?;
+        Some(log.written.swap_remove(place))
     }
 
     /// Lets `heir`, if it is one, take a block that counts against the budget.
@@ -544,29 +572,6 @@ impl FreeLists {
         match kind {
             Use::Log => &mut self.log,
             Use::Index => &mut self.index,
-        }
-    }
-}
-
-impl Demand {
-    /// Begins the next interval when it is time to.
-    fn look(&mut self, now_us: u64) {
-        if Duration::from_micros(now_us - self.began_us) >= DEMAND_INTERVAL {
-            self.began_us = now_us;
-            self.last_count = std::mem::take(&mut self.count);
-        }
-    }
-
-    fn recent_count(&self) -> usize {
-        self.last_count.max(self.count)
-    }
-
-    /// How long until it may have changed although nobody took anything.
-    fn patience(&self) -> Duration {
-        if self.recent_count() > 0 {
-            DEMAND_INTERVAL
-        } else {
-            Duration::MAX
         }
     }
 }
@@ -669,32 +674,14 @@ mod tests {
     }
 
     #[test]
-    fn demand_is_what_was_taken_lately_and_is_forgotten() {
-        let interval_us = u64::try_from(DEMAND_INTERVAL.as_micros()).expect("a second");
-        let mut demand = Demand::default();
-        demand.look(interval_us);
-        assert_eq!(demand.patience(), Duration::MAX);
-        demand.count = 20;
-        demand.look(2 * interval_us);
-        demand.count = 3;
-        demand.look(2 * interval_us + 1);
-        assert_eq!(demand.recent_count(), 20);
-        assert_eq!(demand.patience(), DEMAND_INTERVAL);
-        demand.look(3 * interval_us);
-        assert_eq!(demand.recent_count(), 3);
-        demand.look(4 * interval_us);
-        assert_eq!(demand.recent_count(), 0);
-    }
-
-    #[test]
     fn what_is_likely_to_be_taken_keeps_its_pages_within_the_budget() {
         let region = region();
         let mut free = region.lock_free();
         let room_count = to_usize(region.available_bytes() >> region.block_shift);
         assert_eq!(region.kept_count(&free), RESIDENT_FREE_BLOCKS_MAX);
-        free.demand.count = 10;
+        (0..10).for_each(|_| free.demand.note_taken());
         assert_eq!(region.kept_count(&free), 20);
-        free.demand.count = room_count;
+        (0..room_count).for_each(|_| free.demand.note_taken());
         let most_count = room_count + RESIDENT_FREE_BLOCKS_MAX;
         assert_eq!(region.kept_count(&free), most_count);
     }

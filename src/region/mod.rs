@@ -39,9 +39,11 @@ mod backup;
 mod blocks;
 mod budget;
 mod census;
+mod demand;
 mod durable;
 mod entry;
 mod file;
+mod folios;
 
 /// Begins to fetch the cache line of `address`, which may be any: a prefetch cannot fault.
 #[inline(always)]

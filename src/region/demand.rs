@@ -1,0 +1,111 @@
+//! How many blocks of the log are likely to be taken soon.
+//!
+//! Counted by time and not by round: where rounds follow each other fast, few are taken in each, and what
+//! came back would be given away one moment and missed the next. For the preparing thread, on whose
+//! clock this is; without one nothing is counted.
+
+use std::time::Duration;
+
+/// Takes are counted over so long: the pace of rounds that nobody asks for.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// What was taken of late, and how many rounds there were.
+#[derive(Debug, Default)]
+pub(super) struct Demand {
+    began_us: u64,
+    /// Since then.
+    now: Counts,
+    /// In the interval before.
+    last: Counts,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    taken: usize,
+    rounds: usize,
+}
+
+impl Demand {
+    pub(super) const fn note_taken(&mut self) {
+        self.now.taken += 1;
+    }
+
+    pub(super) const fn note_round(&mut self) {
+        self.now.rounds += 1;
+    }
+
+    /// Begins the next interval when it is time to.
+    pub(super) fn look(&mut self, now_us: u64) {
+        if Duration::from_micros(now_us - self.began_us) >= INTERVAL {
+            self.began_us = now_us;
+            self.last = std::mem::take(&mut self.now);
+        }
+    }
+
+    /// Blocks that were taken in an interval.
+    pub(super) fn recent_count(&self) -> usize {
+        self.last.taken.max(self.now.taken)
+    }
+
+    /// Whether rounds find whole blocks to write, one at least; if it is not clear, whatever was the case
+    /// before.
+    pub(super) const fn fills_rounds(&self, before: bool) -> bool {
+        let Counts { taken, rounds } = self.last;
+        if before {
+            4 * taken >= rounds
+        } else {
+            taken > 0 && taken >= rounds
+        }
+    }
+
+    /// How long until this may have changed although nobody took anything.
+    pub(super) fn patience(&self) -> Duration {
+        if self.recent_count() > 0 {
+            INTERVAL
+        } else {
+            Duration::MAX
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INTERVAL_US: u64 = 1_000_000;
+
+    fn demand(taken: usize, rounds: usize) -> Demand {
+        let mut demand = Demand::default();
+        (0..taken).for_each(|_| demand.note_taken());
+        (0..rounds).for_each(|_| demand.note_round());
+        demand
+    }
+
+    #[test]
+    fn demand_is_what_was_taken_lately_and_is_forgotten() {
+        assert_eq!(demand(0, 5).patience(), Duration::MAX);
+        let mut demand = demand(20, 5);
+        demand.look(INTERVAL_US);
+        demand.note_taken();
+        demand.look(INTERVAL_US + 1);
+        assert_eq!(demand.recent_count(), 20);
+        assert_eq!(demand.patience(), INTERVAL);
+        demand.look(2 * INTERVAL_US);
+        assert_eq!(demand.recent_count(), 1);
+        demand.look(3 * INTERVAL_US);
+        assert_eq!(demand.recent_count(), 0);
+    }
+
+    #[test]
+    fn rounds_are_filled_by_blocks_and_not_by_records() {
+        let fills = |taken, rounds, before| {
+            let mut demand = demand(taken, rounds);
+            demand.look(INTERVAL_US);
+            demand.fills_rounds(before)
+        };
+        assert!(fills(80, 50, false) && fills(1, 1, false));
+        assert!(!fills(40, 50, false) && fills(40, 50, true));
+        assert!(!fills(4, 900, true) && !fills(0, 1, true));
+        assert!(!fills(0, 0, false) && fills(0, 0, true));
+    }
+}

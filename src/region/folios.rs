@@ -1,0 +1,96 @@
+//! In how large folios the kernel caches the blocks of a file.
+//!
+//! A folio is what the kernel's cache has of a file in one piece: a page, or more where the file system
+//! can (XFS, ext4 since Linux 6.16), at most a huge page. A huge one is mapped by one fault and unmapped
+//! by one interrupt; of small pages each costs a block 512 of both. But when one byte of it changes, the
+//! next round writes all of it. So blocks are cached in huge folios where rounds find whole blocks to
+//! write anyway, and as the kernel likes where each has some records, under `appendfsync always` or when
+//! little is written: there a round would write 2 MiB for them.
+//! (Measured: bench/results/2026-11-21-turns-at-the-budget.)
+//!
+//! The kernel is told what to do with what it will cache. A free block that it has otherwise is dropped
+//! from the cache before it is made ready.
+//!
+//! Not here: when that is asked (`blocks`), and how much is written (`demand`).
+
+use std::collections::BTreeSet;
+
+use super::{BlockIndex, Region};
+use crate::limits::BLOCK_LEN_BYTES_MAX;
+use crate::sys;
+
+/// What folios blocks of the log should have, and have.
+#[derive(Debug, Default)]
+pub(super) struct Folios {
+    are_huge: bool,
+    /// Blocks that were cached when they were to be.
+    huge: BTreeSet<u32>,
+}
+
+impl Folios {
+    /// What they should be from now on; whether that is another thing.
+    pub(super) const fn turn(&mut self, are_huge: bool) -> bool {
+        let has_turned = self.are_huge != are_huge;
+        self.are_huge = are_huge;
+        has_turned
+    }
+
+    pub(super) const fn are_huge(&self) -> bool {
+        self.are_huge
+    }
+
+    /// Whether a block that is cached is so as it should be.
+    pub(super) fn suit(&self, block: u32) -> bool {
+        self.huge.contains(&block) == self.are_huge
+    }
+
+    /// A block will be cached as it should be.
+    pub(super) fn note(&mut self, block: u32) {
+        if self.are_huge {
+            self.huge.insert(block);
+        } else {
+            self.huge.remove(&block);
+        }
+    }
+}
+
+impl Region {
+    /// Whether huge folios are those of single blocks of a file.
+    pub(super) const fn can_have_huge_folios(&self) -> bool {
+        self.is_durable() && self.block_len_bytes() == BLOCK_LEN_BYTES_MAX as u64
+    }
+
+    /// Tells the kernel in what folios to cache blocks of the log.
+    pub(super) fn advise_folios(&self, are_huge: bool) {
+        let first = self.block_start(BlockIndex(self.plan.first_block));
+        self.prefer_huge_pages(first, self.plan.large_start() - first, are_huge);
+    }
+
+    /// Has the kernel cache a free block anew when it is used next. It may keep what it is about to write.
+    pub(super) fn drop_cached(&self, block: BlockIndex) {
+        let Some((file, _)) = self.backing() else {
+            return;
+        };
+        self.unmap_blocks(block, 1);
+        sys::drop_cached(file, self.block_start(block), self.block_len_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_suit_that_were_cached_as_they_should_be_now() {
+        let mut folios = Folios::default();
+        assert!(folios.suit(1));
+        assert!(folios.turn(true) && !folios.turn(true));
+        assert!(!folios.suit(1));
+        folios.note(1);
+        assert!(folios.suit(1) && !folios.suit(2));
+        assert!(folios.turn(false));
+        assert!(!folios.suit(1) && folios.suit(2));
+        folios.note(1);
+        assert!(folios.suit(1));
+    }
+}
