@@ -229,7 +229,7 @@ fn blocks_are_cached_in_huge_folios_while_rounds_find_whole_ones_to_write() {
     let seconds = AtomicU64::new(0);
     let clock = || 1_000_000 * seconds.fetch_add(1, Ordering::Relaxed);
     std::thread::scope(|scope| {
-        let preparer = scope.spawn(|| region.prepare_blocks(&clock));
+        let preparer = scope.spawn(|| region.prepare_blocks(clock));
         let mut sequence = 0;
         let until = common::now() + common::PATIENCE;
         while !is_advised(folder.path(), "hg") {
