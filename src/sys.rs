@@ -242,8 +242,8 @@ impl Reservation {
         unsafe { self.advise(start, len_bytes, libc::MADV_POPULATE_WRITE) }
     }
 
-    /// Forgets where the pages of a range are, in one go: the bytes are the file's, and the next access to
-    /// a page finds it there. A kernel that refuses costs speed.
+    /// Forgets where the pages of a range are: the bytes are the file's, and the next access to a page
+    /// finds it there. A kernel that refuses costs speed.
     ///
     /// # Safety
     /// The range shows a file, [shared](Sharing::Shared). Elsewhere its bytes would be lost.

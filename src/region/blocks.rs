@@ -8,9 +8,9 @@
 //! **Preparing.** The first touch of a huge page makes the kernel clear it: 0.1 ms, and on a virtual
 //! machine whose host has to find the memory first, 5 ms. So that no core waits for that in the
 //! middle of a turn, a thread of its own can keep a few blocks ready
-//! ([`Region::prepare_blocks`]). In a file a round makes every page read-only once more, so it does the
-//! same again for blocks that a round has written; and of those that come back it keeps as many as are
-//! likely to be taken soon.
+//! ([`Region::prepare_blocks`]). In a file a round makes every page read-only once more, so where rounds
+//! are rare it does the same again for blocks that one has written. Of those that come back it keeps as
+//! many as are likely to be taken soon (`demand`), cached as suits what is written (`folios`).
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{MutexGuard, PoisonError};
@@ -24,6 +24,7 @@ use crate::limits::{PREPARED_BLOCKS_MAX, PREPARED_BLOCKS_MIN, RESIDENT_FREE_BLOC
 /// The pace at which a preparing thread gives blocks back to the kernel. For one of a file that is about
 /// half a millisecond in which no page fault of the file is served, so it must not come to many in a row.
 const SURPLUS_BLOCK_INTERVAL: Duration = Duration::from_millis(5);
+
 /// What a block is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Use {
@@ -45,10 +46,6 @@ pub(super) struct FreeLists {
     preparation: Preparation,
     /// Free blocks of the log that keep their pages, besides what is soon used again.
     resident_max: usize,
-    /// Blocks of the log that were taken since the last round.
-    taken_count: usize,
-    /// Whether what is made ready is likely to be taken before a round writes it, which undoes it.
-    are_rounds_rare: bool,
     demand: Demand,
     folios: Folios,
     /// Whether something changed since the preparing thread looked.
@@ -142,6 +139,7 @@ impl Region {
         if free.preparation == Preparation::Idle {
             free.preparation = Preparation::Running;
         }
+        free.demand.look(now_us());
         while free.preparation == Preparation::Running {
             if let Some((kind, index, is_backed)) = self.pop_wanted(&mut free) {
                 drop(free);
@@ -155,6 +153,13 @@ impl Region {
                 drop(free);
                 self.release_block(Use::Log, index);
                 free = self.wait_for_ring(self.lock_free(), SURPLUS_BLOCK_INTERVAL);
+            } else if let Some(index) = free.pop_unsuited() {
+                drop(free);
+                self.suit_block(index);
+                self.preload_block(BlockIndex(index));
+                free = self.lock_free();
+                free.log.written.push(index);
+                continue;
             } else {
                 let patience = free.demand.patience();
                 free = self.wait_for_ring(free, patience);
@@ -170,6 +175,10 @@ impl Region {
         let are_huge =
             self.can_have_huge_folios() && free.demand.fills_rounds(free.folios.are_huge());
         if free.folios.turn(are_huge) {
+            let FreeBlocks {
+                resident, written, ..
+            } = &mut free.log;
+            written.append(resident);
             drop(free);
             self.advise_folios(are_huge);
             free = self.lock_free();
@@ -252,9 +261,7 @@ impl Region {
         let index = resident.or_else(untouched);
         if resident.is_some() {
             free.redeem(heir);
-        }
-        if kind == Use::Log && index.is_some() {
-            free.note_taken();
+            free.note_taken(kind);
         }
         self.ring(&mut free);
         drop(free);
@@ -263,7 +270,9 @@ impl Region {
             (None, Some(index)) => {
                 let is_there = self.back(kind, index);
                 if is_there {
-                    self.lock_free().redeem(heir);
+                    let mut free = self.lock_free();
+                    free.redeem(heir);
+                    free.note_taken(kind);
                 }
                 is_there
             }
@@ -321,9 +330,6 @@ impl Region {
         let mut free = self.lock_free();
         let mut charged_count = 0;
         free.note_round(self.prepared_wanted());
-        if free.preparation == Preparation::Running {
-            free.demand.note_round();
-        }
         while free
             .pending
             .front()
@@ -429,11 +435,8 @@ impl Region {
 
     /// What the preparing thread is to make ready next, and whether it has pages already.
     fn pop_wanted(&self, free: &mut FreeLists) -> Option<(Use, u32, bool)> {
-        if let Some(index) = free.pop_unsuited() {
-            return Some((Use::Log, index, true));
-        }
         let wanted_count = self.prepared_wanted();
-        let are_rounds_rare = free.are_rounds_rare;
+        let are_rounds_rare = free.demand.outruns_rounds(wanted_count);
         [Use::Log, Use::Index].into_iter().find_map(|kind| {
             let list = free.of(kind);
             let ready_count = if are_rounds_rare {
@@ -463,9 +466,6 @@ impl Region {
             return false;
         }
         self.touch(BlockIndex(index));
-        if kind == Use::Log {
-            self.note_ready(BlockIndex(index));
-        }
         self.lock_free().of(kind).resident.push(index);
         true
     }
@@ -473,7 +473,7 @@ impl Region {
     /// Has a free block of a file cached as it should be.
     fn suit_block(&self, index: u32) {
         let mut free = self.lock_free();
-        if !free.folios.suit(index) {
+        if !free.folios.suits(index) {
             free.folios.note(index);
             drop(free);
             self.drop_cached(BlockIndex(index));
@@ -517,27 +517,26 @@ impl FreeLists {
             granted: vec![0; shard_count],
             preparation: Preparation::Idle,
             resident_max: RESIDENT_FREE_BLOCKS_MAX,
-            taken_count: 0,
-            are_rounds_rare: true,
             demand: Demand::default(),
             folios: Folios::default(),
             is_rung: false,
         }
     }
 
-    fn note_taken(&mut self) {
-        self.taken_count += 1;
-        if self.preparation == Preparation::Running {
+    fn note_taken(&mut self, kind: Use) {
+        if kind == Use::Log && self.preparation == Preparation::Running {
             self.demand.note_taken();
         }
     }
 
-    /// A round has written what was made ready before. That is made ready again if as much was taken since the
-    /// last one as is kept ready; where rounds follow each other faster it would be in vain, and written for
+    /// A round has written what was made ready before. That is made ready again if as much as is kept ready
+    /// is taken from round to round; where they follow each other faster it would be in vain, and written for
     /// nothing.
     fn note_round(&mut self, wanted_count: usize) {
-        self.are_rounds_rare = std::mem::take(&mut self.taken_count) >= wanted_count;
-        if self.are_rounds_rare {
+        if self.preparation == Preparation::Running {
+            self.demand.note_round();
+        }
+        if self.demand.outruns_rounds(wanted_count) {
             self.log.written.append(&mut self.log.resident);
         }
     }
@@ -545,7 +544,7 @@ impl FreeLists {
     /// A free block that is not cached as it should be.
     fn pop_unsuited(&mut self) -> Option<u32> {
         let FreeLists { log, folios, .. } = self;
-        let place = log.written.iter().position(|&block| !folios.suit(block))?;
+        let place = log.written.iter().position(|&block| !folios.suits(block))?;
         Some(log.written.swap_remove(place))
     }
 
@@ -660,17 +659,31 @@ mod tests {
     #[test]
     fn what_was_ready_before_a_round_is_made_ready_again_where_as_much_is_taken_in_each() {
         let mut free = FreeLists::new(0..8, 0..0, 1);
+        free.preparation = Preparation::Running;
         free.log.resident = vec![0, 1];
-        free.taken_count = 1;
+        free.demand.note_round();
+        free.note_taken(Use::Log);
+        free.demand.look(1_000_000);
         free.note_round(2);
         assert_eq!(free.log.resident, [0, 1]);
-        free.taken_count = 1;
-        free.note_round(2);
-        assert_eq!(free.log.resident, [0, 1]);
-        free.taken_count = 2;
+        (0..2).for_each(|_| free.note_taken(Use::Log));
+        free.demand.look(2_000_000);
         free.note_round(2);
         assert_eq!(free.log.written, [0, 1]);
         assert!(free.log.resident.is_empty());
+    }
+
+    #[test]
+    fn free_blocks_that_are_cached_otherwise_are_found_once() {
+        let mut free = FreeLists::new(0..8, 0..0, 1);
+        free.log.written = vec![3, 4];
+        assert_eq!(free.pop_unsuited(), None);
+        free.folios.note(3);
+        assert!(free.folios.turn(true));
+        free.folios.note(3);
+        assert_eq!(free.pop_unsuited(), Some(4));
+        assert_eq!(free.pop_unsuited(), None);
+        assert_eq!(free.log.written, [3]);
     }
 
     #[test]

@@ -17,12 +17,26 @@ pub(super) struct Demand {
     now: Counts,
     /// In the interval before.
     last: Counts,
+    /// In the one before that.
+    earlier: Counts,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Counts {
     taken: usize,
     rounds: usize,
+}
+
+impl Counts {
+    /// Whether each round had a block to write.
+    const fn fill_rounds(self) -> bool {
+        self.rounds > 0 && self.taken >= self.rounds
+    }
+
+    /// Whether few had.
+    const fn starve_rounds(self) -> bool {
+        4 * self.taken < self.rounds
+    }
 }
 
 impl Demand {
@@ -36,8 +50,9 @@ impl Demand {
 
     /// Begins the next interval when it is time to.
     pub(super) fn look(&mut self, now_us: u64) {
-        if Duration::from_micros(now_us - self.began_us) >= INTERVAL {
+        if Duration::from_micros(now_us.saturating_sub(self.began_us)) >= INTERVAL {
             self.began_us = now_us;
+            self.earlier = self.last;
             self.last = std::mem::take(&mut self.now);
         }
     }
@@ -47,15 +62,19 @@ impl Demand {
         self.last.taken.max(self.now.taken)
     }
 
-    /// Whether rounds find whole blocks to write, one at least; if it is not clear, whatever was the case
-    /// before.
-    pub(super) const fn fills_rounds(&self, before: bool) -> bool {
-        let Counts { taken, rounds } = self.last;
-        if before {
-            4 * taken >= rounds
+    /// Whether rounds find whole blocks to write. As before, `was_so`, unless two intervals say otherwise:
+    /// shards that are filled evenly begin their blocks in the same moment, however rarely.
+    pub(super) const fn fills_rounds(&self, was_so: bool) -> bool {
+        if was_so {
+            !(self.last.starve_rounds() && self.earlier.starve_rounds())
         } else {
-            taken > 0 && taken >= rounds
+            self.last.fill_rounds() && self.earlier.fill_rounds()
         }
+    }
+
+    /// Whether `count` blocks are likely to be taken before the next round.
+    pub(super) const fn outruns_rounds(&self, count: usize) -> bool {
+        self.last.taken >= count * self.last.rounds
     }
 
     /// How long until this may have changed although nobody took anything.
@@ -98,14 +117,26 @@ mod tests {
 
     #[test]
     fn rounds_are_filled_by_blocks_and_not_by_records() {
-        let fills = |taken, rounds, before| {
-            let mut demand = demand(taken, rounds);
+        let fills = |earlier: (usize, usize), last: (usize, usize), was_so| {
+            let mut demand = demand(earlier.0, earlier.1);
             demand.look(INTERVAL_US);
-            demand.fills_rounds(before)
+            (0..last.0).for_each(|_| demand.note_taken());
+            (0..last.1).for_each(|_| demand.note_round());
+            demand.look(2 * INTERVAL_US);
+            demand.fills_rounds(was_so)
         };
-        assert!(fills(80, 50, false) && fills(1, 1, false));
-        assert!(!fills(40, 50, false) && fills(40, 50, true));
-        assert!(!fills(4, 900, true) && !fills(0, 1, true));
-        assert!(!fills(0, 0, false) && fills(0, 0, true));
+        assert!(fills((80, 50), (70, 50), false) && fills((1, 1), (1, 1), false));
+        assert!(!fills((0, 1), (9, 1), false) && !fills((9, 0), (9, 0), false));
+        assert!(!fills((40, 50), (40, 50), false) && fills((40, 50), (40, 50), true));
+        assert!(!fills((4, 900), (4, 900), true) && !fills((0, 1), (0, 1), true));
+        assert!(fills((0, 1), (1, 1), true) && fills((0, 0), (0, 0), true));
+    }
+
+    #[test]
+    fn blocks_are_taken_before_the_next_round_where_rounds_are_rare() {
+        let mut demand = demand(100, 2);
+        assert!(demand.outruns_rounds(8), "nothing is known yet");
+        demand.look(INTERVAL_US);
+        assert!(demand.outruns_rounds(50) && !demand.outruns_rounds(51));
     }
 }

@@ -31,7 +31,6 @@ use super::file::{Access, DataFile, Found};
 use super::plan::{Plan, host_capacity_bytes};
 use super::rounds::Vectors;
 use super::superblock::{GENERATION_COUNT_MAX, Generation, Superblock};
-use super::written::Written;
 use super::{BlockIndex, Region, RegionOptions};
 use crate::atomic::{AtomicBool, Ordering};
 use crate::error::Error;
@@ -64,7 +63,6 @@ pub(super) struct Durable {
     data: DataFile,
     secret: u64,
     state: Mutex<State>,
-    written: Written,
     is_disk_full: AtomicBool,
     is_recovering: AtomicBool,
 }
@@ -171,7 +169,6 @@ impl Region {
                 vectors,
                 next_sequence,
             }),
-            written: Written::new(options.region.shard_count),
             is_disk_full: AtomicBool::new(false),
             is_recovering: AtomicBool::new(true),
         });
@@ -239,7 +236,6 @@ impl Region {
         let began = self.rounds.begin(&vectors);
         let round = began.round;
         durable.write_superblock(&mut state, &vectors, round - 1, false)?;
-        self.unmap_written(&durable.written);
         durable.data.sync()?;
         self.rounds.complete(began, &mut vectors);
         state.vectors = vectors;
@@ -298,16 +294,6 @@ impl Region {
     pub fn assign_block(&self, block: BlockIndex, owner: u16, sequence: u64) {
         assert!(usize::from(owner) < self.shard_count());
         self.set_entry(block, Entry::Used { owner, sequence });
-        if let Some(durable) = &self.durable {
-            durable.written.note_active(block, owner);
-        }
-    }
-
-    /// Notes that a free block was made ready, which the next round will write.
-    pub(super) fn note_ready(&self, block: BlockIndex) {
-        if let Some(durable) = &self.durable {
-            durable.written.note_ready(block);
-        }
     }
 
     /// The place in its owner's log of a block that is assigned to one; 0 of others and in memory.
@@ -419,7 +405,7 @@ impl Region {
         }
     }
 
-    pub(super) fn entry(&self, block: BlockIndex) -> Option<Entry> {
+    fn entry(&self, block: BlockIndex) -> Option<Entry> {
         let Some(durable) = &self.durable else {
             return Some(Entry::Free);
         };

@@ -1,15 +1,17 @@
 //! In how large folios the kernel caches the blocks of a file.
 //!
 //! A folio is what the kernel's cache has of a file in one piece: a page, or more where the file system
-//! can (XFS, ext4 since Linux 6.16), at most a huge page. A huge one is mapped by one fault and unmapped
-//! by one interrupt; of small pages each costs a block 512 of both. But when one byte of it changes, the
-//! next round writes all of it. So blocks are cached in huge folios where rounds find whole blocks to
-//! write anyway, and as the kernel likes where each has some records, under `appendfsync always` or when
-//! little is written: there a round would write 2 MiB for them.
-//! (Measured: bench/results/2026-11-21-turns-at-the-budget.)
+//! can (XFS, ext4 since Linux 6.16), at most a huge page. A round makes what it writes read-only, so that
+//! the next change is noticed. Of a block in small pages that is an interrupt of every core for each of
+//! 512, with the lock held that a page fault there waits for, and then 512 page faults; of a huge folio
+//! one and one. But when one byte of it changes, the next round writes all of it. So blocks are cached in
+//! huge folios where rounds find whole blocks to write anyway, and as the kernel likes where each has some
+//! records, under `appendfsync always` or when little is written: there a round would write 2 MiB for them.
+//! (Measured: bench/results/2026-11-22-folios.)
 //!
-//! The kernel is told what to do with what it will cache. A free block that it has otherwise is dropped
-//! from the cache before it is made ready.
+//! The kernel is told how to cache what it has not cached. A free block that it has otherwise is dropped
+//! from the cache before it is used again. Which block it has how is an estimate: it may keep what it is
+//! about to write, or read more than it was asked for.
 //!
 //! Not here: when that is asked (`blocks`), and how much is written (`demand`).
 
@@ -28,7 +30,7 @@ pub(super) struct Folios {
 }
 
 impl Folios {
-    /// What they should be from now on; whether that is another thing.
+    /// Says what they should be from now on; whether that is another thing.
     pub(super) const fn turn(&mut self, are_huge: bool) -> bool {
         let has_turned = self.are_huge != are_huge;
         self.are_huge = are_huge;
@@ -39,8 +41,8 @@ impl Folios {
         self.are_huge
     }
 
-    /// Whether a block that is cached is so as it should be.
-    pub(super) fn suit(&self, block: u32) -> bool {
+    /// Whether a block is cached as it should be, if it is.
+    pub(super) fn suits(&self, block: u32) -> bool {
         self.huge.contains(&block) == self.are_huge
     }
 
@@ -66,12 +68,12 @@ impl Region {
         self.prefer_huge_pages(first, self.plan.large_start() - first, are_huge);
     }
 
-    /// Has the kernel cache a free block anew when it is used next. It may keep what it is about to write.
+    /// Has the kernel cache a free block anew when it is used next.
     pub(super) fn drop_cached(&self, block: BlockIndex) {
         let Some((file, _)) = self.backing() else {
             return;
         };
-        self.unmap_blocks(block, 1);
+        self.unmap_block(block);
         sys::drop_cached(file, self.block_start(block), self.block_len_bytes());
     }
 }
@@ -83,14 +85,14 @@ mod tests {
     #[test]
     fn blocks_suit_that_were_cached_as_they_should_be_now() {
         let mut folios = Folios::default();
-        assert!(folios.suit(1));
+        assert!(folios.suits(1));
         assert!(folios.turn(true) && !folios.turn(true));
-        assert!(!folios.suit(1));
+        assert!(!folios.suits(1));
         folios.note(1);
-        assert!(folios.suit(1) && !folios.suit(2));
+        assert!(folios.suits(1) && !folios.suits(2));
         assert!(folios.turn(false));
-        assert!(!folios.suit(1) && folios.suit(2));
+        assert!(!folios.suits(1) && folios.suits(2));
         folios.note(1);
-        assert!(folios.suit(1));
+        assert!(folios.suits(1));
     }
 }

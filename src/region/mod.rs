@@ -65,7 +65,6 @@ mod plan;
 mod rounds;
 mod superblock;
 mod uses;
-mod written;
 
 use std::fs::File;
 use std::io;
@@ -351,14 +350,14 @@ impl Region {
         unsafe { self.reservation.release(start, to_usize(len_bytes)) };
     }
 
-    /// Has the next access to each page of some blocks of a shared file map it again.
-    fn unmap_blocks(&self, first: BlockIndex, count: u32) {
+    /// Unmaps a free block of a shared file: what it holds stays in the file. Not one that may be written
+    /// meanwhile: a core that has not heard of it yet could change a page that counts as written.
+    fn unmap_block(&self, block: BlockIndex) {
         if !matches!(self.backing(), Some((_, Sharing::Shared))) {
             return;
         }
-        let start = self.block_start(first);
-        let len_bytes = u64::from(count) * self.block_len_bytes();
-        debug_assert!(start + len_bytes <= self.plan.large_start());
+        let (start, len_bytes) = (self.block_start(block), self.block_len_bytes());
+        assert!(start + len_bytes <= self.plan.large_start(), "of the log");
         // SAFETY: all blocks of the log are the file's, shared as just checked.
         unsafe {
             let start = self.reservation_offset(start);
