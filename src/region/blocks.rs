@@ -68,8 +68,8 @@ struct Pending {
 struct FreeBlocks {
     /// Free and backed by pages; used first.
     resident: Vec<u32>,
-    /// Of a file: backed by pages that a round has written, so that the first change of each one costs
-    /// a page fault.
+    /// Of a file: backed by pages that are read-only until they are made ready, so that the first change of
+    /// each one costs a page fault.
     written: Vec<u32>,
     /// Returned and given back to the kernel.
     released: Vec<u32>,
@@ -139,8 +139,9 @@ impl Region {
         if free.preparation == Preparation::Idle {
             free.preparation = Preparation::Running;
         }
-        free.demand.look(now_us());
         while free.preparation == Preparation::Running {
+            free.demand.look(now_us());
+            free = self.suit_folios(free);
             if let Some((kind, index, is_backed)) = self.pop_wanted(&mut free) {
                 drop(free);
                 let is_done = self.prepare_block(kind, index, is_backed);
@@ -165,25 +166,25 @@ impl Region {
                 free = self.wait_for_ring(free, patience);
             }
             free.is_rung = false;
-            free.demand.look(now_us());
-            free = self.suit_folios(free);
         }
     }
 
     /// Has the kernel cache blocks from now on as suits what rounds find to write.
     fn suit_folios<'a>(&'a self, mut free: MutexGuard<'a, FreeLists>) -> MutexGuard<'a, FreeLists> {
-        let are_huge =
-            self.can_have_huge_folios() && free.demand.fills_rounds(free.folios.are_huge());
+        let was_so = free.folios.are_huge();
+        let are_filled = free.demand.fills_rounds(self.shard_count(), was_so);
+        let are_huge = self.can_have_huge_folios() && are_filled;
         if free.folios.turn(are_huge) {
-            let FreeBlocks {
-                resident, written, ..
-            } = &mut free.log;
-            written.append(resident);
             drop(free);
             self.advise_folios(are_huge);
             free = self.lock_free();
         }
         free
+    }
+
+    /// Has the kernel cache no block in a huge folio.
+    pub(super) fn refuse_huge_folios(&self) {
+        self.lock_free().folios.refuse();
     }
 
     /// Waits until something changes or `timeout` is over. For the preparing thread.
@@ -541,7 +542,7 @@ impl FreeLists {
         }
     }
 
-    /// A free block that is not cached as it should be.
+    /// A free block that is not cached as it should be, of those that came back.
     fn pop_unsuited(&mut self) -> Option<u32> {
         let FreeLists { log, folios, .. } = self;
         let place = log.written.iter().position(|&block| !folios.suits(block))?;

@@ -28,14 +28,14 @@ struct Counts {
 }
 
 impl Counts {
-    /// Whether each round had a block to write.
-    const fn fill_rounds(self) -> bool {
-        self.rounds > 0 && self.taken >= self.rounds
+    /// Whether each round had a block of each shard to write.
+    const fn fill_rounds(self, shard_count: usize) -> bool {
+        self.rounds > 0 && self.taken >= shard_count * self.rounds
     }
 
     /// Whether few had.
-    const fn starve_rounds(self) -> bool {
-        4 * self.taken < self.rounds
+    const fn starve_rounds(self, shard_count: usize) -> bool {
+        4 * self.taken < shard_count * self.rounds
     }
 }
 
@@ -62,13 +62,14 @@ impl Demand {
         self.last.taken.max(self.now.taken)
     }
 
-    /// Whether rounds find whole blocks to write. As before, `was_so`, unless two intervals say otherwise:
-    /// shards that are filled evenly begin their blocks in the same moment, however rarely.
-    pub(super) const fn fills_rounds(&self, was_so: bool) -> bool {
+    /// Whether rounds find whole blocks of all shards to write. As before, `was_so`, unless two intervals say
+    /// otherwise: shards that are filled evenly begin their blocks in the same moment, however rarely.
+    pub(super) const fn fills_rounds(&self, shard_count: usize, was_so: bool) -> bool {
+        let (last, earlier) = (self.last, self.earlier);
         if was_so {
-            !(self.last.starve_rounds() && self.earlier.starve_rounds())
+            !(last.starve_rounds(shard_count) && earlier.starve_rounds(shard_count))
         } else {
-            self.last.fill_rounds() && self.earlier.fill_rounds()
+            last.fill_rounds(shard_count) && earlier.fill_rounds(shard_count)
         }
     }
 
@@ -123,11 +124,11 @@ mod tests {
             (0..last.0).for_each(|_| demand.note_taken());
             (0..last.1).for_each(|_| demand.note_round());
             demand.look(2 * INTERVAL_US);
-            demand.fills_rounds(was_so)
+            demand.fills_rounds(2, was_so)
         };
-        assert!(fills((80, 50), (70, 50), false) && fills((1, 1), (1, 1), false));
+        assert!(fills((160, 50), (140, 50), false) && fills((2, 1), (2, 1), false));
         assert!(!fills((0, 1), (9, 1), false) && !fills((9, 0), (9, 0), false));
-        assert!(!fills((40, 50), (40, 50), false) && fills((40, 50), (40, 50), true));
+        assert!(!fills((80, 50), (80, 50), false) && fills((80, 50), (80, 50), true));
         assert!(!fills((4, 900), (4, 900), true) && !fills((0, 1), (0, 1), true));
         assert!(fills((0, 1), (1, 1), true) && fills((0, 0), (0, 0), true));
     }

@@ -5,8 +5,9 @@
 //! the next change is noticed. Of a block in small pages that is an interrupt of every core for each of
 //! 512, with the lock held that a page fault there waits for, and then 512 page faults; of a huge folio
 //! one and one. But when one byte of it changes, the next round writes all of it. So blocks are cached in
-//! huge folios where rounds find whole blocks to write anyway, and as the kernel likes where each has some
-//! records, under `appendfsync always` or when little is written: there a round would write 2 MiB for them.
+//! huge folios where rounds find whole blocks of every shard to write anyway. Where each has some records,
+//! under `appendfsync always` or when little is written, a round would write 2 MiB for them: there they are
+//! as the kernel likes at first, and once huge ones were asked for, any but those.
 //! (Measured: bench/results/2026-11-22-folios.)
 //!
 //! The kernel is told how to cache what it has not cached. A free block that it has otherwise is dropped
@@ -25,13 +26,21 @@ use crate::sys;
 #[derive(Debug, Default)]
 pub(super) struct Folios {
     are_huge: bool,
-    /// Blocks that were cached when they were to be.
+    /// Whether they are never to be huge.
+    are_refused: bool,
+    /// Blocks that were to be cached so when they last were.
     huge: BTreeSet<u32>,
 }
 
 impl Folios {
+    /// From now on none is to be huge.
+    pub(super) const fn refuse(&mut self) {
+        self.are_refused = true;
+    }
+
     /// Says what they should be from now on; whether that is another thing.
     pub(super) const fn turn(&mut self, are_huge: bool) -> bool {
+        let are_huge = are_huge && !self.are_refused;
         let has_turned = self.are_huge != are_huge;
         self.are_huge = are_huge;
         has_turned
@@ -94,5 +103,7 @@ mod tests {
         assert!(!folios.suits(1) && folios.suits(2));
         folios.note(1);
         assert!(folios.suits(1));
+        folios.refuse();
+        assert!(!folios.turn(true) && !folios.are_huge());
     }
 }

@@ -351,7 +351,7 @@ impl Region {
     }
 
     /// Unmaps a free block of a shared file: what it holds stays in the file. Not one that may be written
-    /// meanwhile: a core that has not heard of it yet could change a page that counts as written.
+    /// meanwhile: a core whose address cache has the old entry could change a page that counts as written.
     fn unmap_block(&self, block: BlockIndex) {
         if !matches!(self.backing(), Some((_, Sharing::Shared))) {
             return;

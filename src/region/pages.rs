@@ -1,7 +1,8 @@
 //! What an operator may ask of the pages of a region in memory: none huge, all locked, all there from
 //! the start. To be asked before the first block is taken.
 //!
-//! Not here: what is asked of a file, whose pages are the kernel's to keep.
+//! Of a file, whose pages are the kernel's to keep, only the first. Not here: what is asked of it by itself
+//! (`folios`).
 
 use std::io;
 
@@ -12,6 +13,7 @@ impl Region {
     /// in which a huge page is made, for more misses of the address cache.
     pub fn refuse_huge_pages(&self) {
         self.prefer_huge_pages(0, self.plan.large_start(), false);
+        self.refuse_huge_folios();
     }
 
     /// Keeps every page in memory once it was touched: nothing is ever swapped out.

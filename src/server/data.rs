@@ -53,6 +53,9 @@ impl Data {
         };
         let dir = Path::new(&settings.dir);
         let (region, found) = Region::open(dir, FileOptions::new(options, access))?;
+        if !settings.huge_pages {
+            region.refuse_huge_pages();
+        }
         shared.saving.set_unasked(settings.syncs_unasked());
         let clock = Clock::new();
         shared.loading.begin(clock.unix_us(clock.moment()) / 1_000);

@@ -3,7 +3,7 @@
 //! The first touch of a block can cost milliseconds (see `region`, "Preparing"), which no turn should
 //! pay. The thread keeps off the cores' CPUs if it may use others. Where it must share one it does
 //! not interrupt a turn when it wakes: it begins when the core sleeps or has had its share. It
-//! sleeps unless a block was taken.
+//! sleeps until a block is taken or a round has ended, and looks once a second while blocks are.
 
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
