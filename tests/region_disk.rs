@@ -25,8 +25,13 @@ fn serve(folder: &Path) -> Region {
         maxmemory_bytes: 4 * MIB as u64,
         shard_count: 2,
     };
+    serve_with(folder, region)
+}
+
+/// A region in a file that its budget fills.
+fn serve_with(folder: &Path, region: RegionOptions) -> Region {
     let options = FileOptions {
-        capacity_bytes: Some(4 * MIB as u64),
+        capacity_bytes: Some(region.maxmemory_bytes),
         ..FileOptions::new(region, Access::Serve)
     };
     let (region, _) = Region::open(folder, options).expect("room for a header");
@@ -230,16 +235,11 @@ fn huge_folios_are_asked_for_while_rounds_find_whole_blocks_to_write() {
         return;
     }
     let folder = Folder::new();
-    let region = RegionOptions {
+    let options = RegionOptions {
         maxmemory_bytes: 512 * MIB as u64,
         shard_count: 1,
     };
-    let options = FileOptions {
-        capacity_bytes: Some(512 * MIB as u64),
-        ..FileOptions::new(region, Access::Serve)
-    };
-    let (region, _) = Region::open(folder.path(), options).expect("room for a header");
-    region.finish_recovery().expect("a disk in order");
+    let region = serve_with(folder.path(), options);
     let now_us = AtomicU64::new(0);
     let clock = || now_us.load(Ordering::Relaxed);
     let is_advised = |flag| is_mapped_with(flag, folder.path());
