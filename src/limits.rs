@@ -246,6 +246,10 @@ pub const WINDOW_COMMAND_COUNT: usize = 32;
 pub const PROBE_COMMAND_COUNT: usize = WINDOW_COMMAND_COUNT / 2;
 /// Commands one connection may run before others get their turn: about 1 ms of small ones.
 pub const TURN_COMMAND_COUNT_MAX: usize = 4096;
+/// Nanoseconds after which a turn leaves the rest of its commands to the next one.
+pub const TURN_NS_MAX: u64 = 1_000_000;
+/// Commands from one look at the clock to the next within a turn: about 0.1 ms of slow ones.
+pub const CLOCK_COMMAND_COUNT: usize = 64;
 /// Bytes of input and output one turn may handle: about 1 ms of copying.
 pub const TURN_LEN_BYTES_MAX: usize = MIB;
 /// So many of them a nanosecond of work for memory stands for: it may have half a turn.

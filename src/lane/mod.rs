@@ -283,18 +283,13 @@ impl Lane {
         }
     }
 
-    /// Runs the connection's next turn, whose time is of no interest.
+    /// Runs the connection's next turn, in no time.
     pub fn turn(&mut self, id: ConnectionId, now: Now) -> Turn {
-        self.timed_turn(id, now, || 0)
+        self.timed_turn(id, now, &|| 0)
     }
 
-    /// Runs the connection's next turn; `elapsed_ns` tells, once and at its end, how long it took.
-    pub fn timed_turn(
-        &mut self,
-        id: ConnectionId,
-        now: Now,
-        elapsed_ns: impl FnOnce() -> u64,
-    ) -> Turn {
+    /// Runs the connection's next turn; `elapsed_ns` tells how long it has taken so far.
+    pub fn timed_turn(&mut self, id: ConnectionId, now: Now, elapsed_ns: &dyn Fn() -> u64) -> Turn {
         let Some(mut connection) = self.take(id) else {
             return Turn::Finished;
         };
@@ -305,7 +300,7 @@ impl Lane {
             self.connections[id.index as usize].connection = Some(connection);
             return Turn::Finished;
         }
-        let turn = Worker::new(&mut self.parts, &mut connection, now).run();
+        let turn = Worker::new(&mut self.parts, &mut connection, now, elapsed_ns).run();
         self.parts.shard.end_reads();
         self.hold_replies(&mut connection, now);
         self.catch_up_with_expiry(now);
@@ -356,9 +351,14 @@ impl Lane {
             || self.notices.iter().any(|notice| !notice.is_empty())
     }
 
-    /// Serves other cores' batches and takes what has come back; true if there was anything.
+    /// Serves other cores' batches and takes what has come back, in no time; true if there was anything.
     pub fn exchange(&mut self, now: Now) -> bool {
-        let mut is_busy = self.service.pass(&mut self.parts, now);
+        self.timed_exchange(now, &|| 0)
+    }
+
+    /// The same; `elapsed_ns` tells how long it has taken so far.
+    pub fn timed_exchange(&mut self, now: Now, elapsed_ns: &dyn Fn() -> u64) -> bool {
+        let mut is_busy = self.service.pass(&mut self.parts, now, elapsed_ns);
         for core in self.parts.links.others() {
             while let Some(batch) = self.parts.links.take_completion(core) {
                 is_busy = true;

@@ -1,14 +1,14 @@
 //! Running the batches of other cores.
 //!
-//! A batch runs in one go unless it holds a long command, its replies pass their bound, or its commands have
-//! worked for memory for as long as a turn may. Then it is parked, and so are later batches of the same
+//! A batch runs in one go unless it holds a long command, its replies pass their bound, or the pass has taken
+//! as long as a turn may, by the clock or by what its commands have worked for memory. Then it is parked, and so are later batches of the same
 //! connection, so that its commands keep their order; batches of other connections pass by.
 //!
 //! | a batch that                    | is                                                      |
 //! |---------------------------------|---------------------------------------------------------|
 //! | ran to its end                  | sent back                                               |
 //! | holds a command not done yet    | kept, and goes on in the next pass                      |
-//! | has worked long for memory      | the same                                                |
+//! | is cut: the pass is over        | the same                                                |
 //! | has replies past its bound      | sent back unfinished; its connection is stalled until it|
 //! |                                 | comes again (`is_resumed`) or is given up               |
 //! | follows one of those            | queued behind it                                        |
@@ -21,7 +21,9 @@ use super::batch::{Batch, ConnectionId, Notice};
 use super::gate::{Gate, Holder};
 use super::parts::{Call, Parts};
 use crate::command::{Now, Status};
-use crate::limits::{PROBE_COMMAND_COUNT, TURN_LEN_BYTES_MAX, WINDOW_COMMAND_COUNT};
+use crate::limits::{
+    CLOCK_COMMAND_COUNT, PROBE_COMMAND_COUNT, TURN_LEN_BYTES_MAX, TURN_NS_MAX, WINDOW_COMMAND_COUNT,
+};
 use crate::shard::Probe;
 
 /// Batches of one core taken in one pass, so that own connections get their turn.
@@ -49,23 +51,28 @@ struct Parked {
 enum Left {
     /// Every command ran.
     Finished,
-    /// A command wants another slice, or the pass has worked enough for memory.
+    /// A command wants another slice, or the pass is over.
     Unfinished,
     /// The replies are past their bound.
     Full,
 }
 
 /// One pass over what waits.
-struct Pass {
+struct Pass<'a> {
     now: Now,
     /// Bytes of arguments it has run.
     arguments_len_bytes: usize,
-    /// What it may still work for memory, as bytes of a turn's budget.
+    /// What it may still work for memory, as bytes of a turn's budget; nothing once its time is over.
     toil_left_len_bytes: usize,
+    command_count: usize,
+    /// Nanoseconds since it began.
+    elapsed_ns: &'a dyn Fn() -> u64,
+    /// How many it may take.
+    ns_max: u64,
 }
 
-impl Pass {
-    fn begin(parts: &mut Parts, now: Now) -> Self {
+impl<'a> Pass<'a> {
+    fn begin(parts: &mut Parts, now: Now, elapsed_ns: &'a dyn Fn() -> u64) -> Self {
         // What others have worked for memory is not this pass's.
         parts.take_toil_len_bytes();
         Self {
@@ -73,38 +80,53 @@ impl Pass {
             arguments_len_bytes: 0,
             // What comes over the rings leaves as much for what is parked.
             toil_left_len_bytes: TURN_LEN_BYTES_MAX / 2,
+            command_count: 0,
+            elapsed_ns,
+            ns_max: TURN_NS_MAX / 2,
         }
     }
 
     /// From now on parked batches run.
     const fn turn_to_parked(&mut self) {
         self.toil_left_len_bytes += TURN_LEN_BYTES_MAX / 2;
+        self.ns_max = TURN_NS_MAX;
     }
 
     /// Whether it is to take no more batches.
     const fn takes_no_more(&self) -> bool {
-        self.arguments_len_bytes >= TURN_LEN_BYTES_MAX || self.has_toiled_enough()
+        self.arguments_len_bytes >= TURN_LEN_BYTES_MAX || self.is_over()
     }
 
     /// Whether the batch that runs is to stop.
-    const fn has_toiled_enough(&self) -> bool {
+    const fn is_over(&self) -> bool {
         self.toil_left_len_bytes == 0
     }
 
-    /// Counts what a command has worked for memory.
+    /// Counts a command, what it has worked for memory, and now and then the time.
     #[inline]
-    fn count_toil(&mut self, parts: &mut Parts) {
+    fn count_command(&mut self, parts: &mut Parts) {
         let toil_len_bytes = parts.take_toil_len_bytes();
         self.toil_left_len_bytes = self.toil_left_len_bytes.saturating_sub(toil_len_bytes);
+        self.command_count += 1;
+        if self.command_count.is_multiple_of(CLOCK_COMMAND_COUNT)
+            && (self.elapsed_ns)() >= self.ns_max
+        {
+            self.toil_left_len_bytes = 0;
+        }
     }
 }
 
 impl Service {
-    /// Takes and runs what other cores sent, within a bound of batches and of bytes; true if there
+    /// Takes and runs what other cores sent, within a bound of batches, of bytes and of time; true if there
     /// was anything. Each pass begins with another core, so that none is always behind the bound.
-    pub(super) fn pass(&mut self, parts: &mut Parts, now: Now) -> bool {
+    pub(super) fn pass(
+        &mut self,
+        parts: &mut Parts,
+        now: Now,
+        elapsed_ns: &dyn Fn() -> u64,
+    ) -> bool {
         let count = parts.links.count();
-        let mut pass = Pass::begin(parts, now);
+        let mut pass = Pass::begin(parts, now, elapsed_ns);
         let mut is_busy = false;
         self.first = (self.first + 1) % count;
         for core in (self.first..count).chain(0..self.first) {
@@ -141,7 +163,7 @@ impl Service {
         !gate.has_next() && !self.parked.iter().any(has_work)
     }
 
-    fn accept(&mut self, parts: &mut Parts, core: u16, batch: Box<Batch>, pass: &mut Pass) {
+    fn accept(&mut self, parts: &mut Parts, core: u16, batch: Box<Batch>, pass: &mut Pass<'_>) {
         if !batch.notice.is_empty() {
             let Notice {
                 released_runs,
@@ -193,9 +215,9 @@ impl Service {
         }
     }
 
-    /// Gives every parked connection that can go on one slice, of which the first may have all the work for
-    /// memory there is time for: then another is first in the next pass.
-    fn go_on(&mut self, parts: &mut Parts, pass: &mut Pass) -> bool {
+    /// Gives every parked connection that can go on one slice, of which the first may have all the time there
+    /// is: then another is first in the next pass.
+    fn go_on(&mut self, parts: &mut Parts, pass: &mut Pass<'_>) -> bool {
         let mut is_busy = false;
         self.parked.retain_mut(|parked| {
             if !parked.may_go_on(&parts.gate) {
@@ -207,7 +229,7 @@ impl Service {
             is_busy = true;
             !parked.go_on(parts, pass)
         });
-        if pass.has_toiled_enough() && !self.parked.is_empty() {
+        if pass.is_over() && !self.parked.is_empty() {
             self.parked.rotate_left(1);
         }
         is_busy
@@ -237,16 +259,15 @@ impl Parked {
         self.queue.front().is_some_and(|batch| batch.takes_hold)
     }
 
-    /// Runs batches in order until one is not finished or the pass has worked enough for memory; true when
-    /// none is left.
-    fn go_on(&mut self, parts: &mut Parts, pass: &mut Pass) -> bool {
+    /// Runs batches in order until one is not finished or the pass is over; true when none is left.
+    fn go_on(&mut self, parts: &mut Parts, pass: &mut Pass<'_>) -> bool {
         while self.may_go_on(&parts.gate)
             && let Some(batch) = self.queue.pop_front()
         {
             if !self.run(batch, parts, pass) {
                 return false;
             }
-            if pass.has_toiled_enough() {
+            if pass.is_over() {
                 break;
             }
         }
@@ -254,7 +275,7 @@ impl Parked {
     }
 
     /// Runs the next batch; true when it is finished.
-    fn run(&mut self, mut batch: Box<Batch>, parts: &mut Parts, pass: &mut Pass) -> bool {
+    fn run(&mut self, mut batch: Box<Batch>, parts: &mut Parts, pass: &mut Pass<'_>) -> bool {
         let left = batch.run(parts, pass);
         self.is_stalled = left == Left::Full;
         if left == Left::Unfinished {
@@ -279,9 +300,9 @@ impl Parked {
 }
 
 impl Batch {
-    /// Runs commands until the end, a long command, the bound of the replies or that of the work for
-    /// memory. One command at least, unless the replies are full.
-    fn run(&mut self, parts: &mut Parts, pass: &mut Pass) -> Left {
+    /// Runs commands until the end, a long command, the bound of the replies or that of the pass. One command
+    /// at least, unless the replies are full.
+    fn run(&mut self, parts: &mut Parts, pass: &mut Pass<'_>) -> Left {
         parts.shard.set_quiet(self.is_quiet);
         let mut ahead = Ahead::of(self.ran);
         while self.ran < self.commands.len() {
@@ -291,8 +312,8 @@ impl Batch {
             }
             ahead.slide(self, parts);
             let status = self.run_next(ahead.probe(self.ran), parts, pass.now);
-            pass.count_toil(parts);
-            let is_cut = pass.has_toiled_enough() && self.ran < self.commands.len();
+            pass.count_command(parts);
+            let is_cut = pass.is_over() && self.ran < self.commands.len();
             if status == Status::Again || is_cut {
                 return Left::Unfinished;
             }

@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use super::{ConnectionId, Lane, Peer, Turn};
 use crate::command::{Now, Random, Shared};
+use crate::limits::TURN_NS_MAX;
 use crate::region::{Region, RegionOptions};
 
 const KEY_COUNT: usize = 40;
@@ -36,6 +37,11 @@ impl Dice {
 
     fn is_one_in(&mut self, chances: usize) -> bool {
         self.below(chances) == 0
+    }
+
+    /// What a look at the clock within a turn tells: one in four finds it too long already.
+    fn elapsed_ns(&mut self) -> u64 {
+        self.0.below(4 * TURN_NS_MAX / 3)
     }
 }
 
@@ -140,7 +146,9 @@ impl World {
     fn turn(&mut self, index: usize) {
         let client = &mut self.clients[index];
         if client.is_due {
-            let turn = self.lanes[client.lane].turn(client.connection, NOW);
+            let elapsed_ns = self.dice.elapsed_ns();
+            let lane = &mut self.lanes[client.lane];
+            let turn = lane.timed_turn(client.connection, NOW, &|| elapsed_ns);
             assert_ne!(turn, Turn::Finished, "a valid stream is not closed");
             client.is_due = matches!(turn, Turn::More | Turn::OutputFull);
         }
@@ -158,7 +166,8 @@ impl World {
 
     fn exchange(&mut self, lane: usize) {
         let is_due = self.lanes[lane].must_exchange();
-        let has_worked = self.lanes[lane].exchange(NOW);
+        let elapsed_ns = self.dice.elapsed_ns();
+        let has_worked = self.lanes[lane].timed_exchange(NOW, &|| elapsed_ns);
         assert!(is_due || !has_worked, "a core that is told so sleeps on it");
         let mut ready = Vec::new();
         self.lanes[lane].take_ready(&mut ready);

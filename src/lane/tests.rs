@@ -1,6 +1,7 @@
 //! What a lane does in situations that dice rarely throw: bounds reached, batches held back, large
-//! values on their way. (Connections that go meanwhile: `departures`.)
+//! values on their way. (Connections that go meanwhile: `departures`; turns that are cut short: `cuts`.)
 
+mod cuts;
 mod departures;
 
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use crate::command::{Core, Facts, Now, Settings, Shared};
 use crate::hash::{Hasher, cluster_slot, shard_of_slot};
 use crate::limits::{BATCH_REPLY_LEN_BYTES_MAX, OUTPUT_PAUSE_LEN_BYTES, RING_CAPACITY};
 use crate::region::{Region, RegionOptions};
-use crate::shard::{Eviction, Shard};
+use crate::shard::Shard;
 
 pub(super) const NOW: Now = Now {
     unix_us: 1_700_000_000_000_000,
@@ -630,66 +631,4 @@ fn keys_are_refused_until_every_core_has_the_shard_that_was_loaded_for_it() {
     let replies = "$1\r\n2\r\n*2\r\n$1\r\n1\r\n$1\r\n2\r\n:2\r\n";
     assert_eq!(answer(&mut lanes, id, &read), replies);
     assert!(answer(&mut lanes, id, "INFO\r\n").contains("\r\nloading:0\r\n"));
-}
-
-/// Lanes in a small region in memory, whose shards evict.
-fn evicting_lanes(count: u16) -> Vec<Lane> {
-    let options = RegionOptions {
-        maxmemory_bytes: 8 << 20,
-        shard_count: usize::from(count),
-    };
-    let region = Region::anonymous(options).expect("memory for a test");
-    let mut lanes = lanes_in(&Arc::new(region), 51, &Arc::new(Shared::new(count)));
-    for lane in &mut lanes {
-        let shard = &mut lane.parts.shard;
-        shard.set_eviction(Eviction::Any { by_use: false });
-    }
-    lanes
-}
-
-#[test]
-fn a_turn_that_works_for_memory_ends_before_its_commands_do() {
-    let mut lanes = evicting_lanes(1);
-    let lane = &mut lanes[0];
-    let id = lane.connect(Peer::default(), NOW);
-    let mut output = Vec::new();
-    let mut cut_count = 0;
-    for batch in 0..200 {
-        for number in 0..1000 {
-            let key = format!("key:{batch}:{number}");
-            send(lane, id, &command(&[b"SET", key.as_bytes(), &[7; 600]]));
-        }
-        let evicted_before = lane.parts.shard.stats().evicted_count;
-        while lane.turn(id, NOW) == Turn::More {
-            // Neither so many commands nor so many bytes are a turn.
-            let evicted_count = lane.parts.shard.stats().evicted_count;
-            assert!(evicted_count > evicted_before);
-            cut_count += 1;
-        }
-        output.clear();
-        take(lane, id, &mut output);
-        assert!(output.ends_with(b"+OK\r\n"));
-    }
-    assert!(cut_count > 0);
-}
-
-#[test]
-fn a_batch_that_works_for_memory_goes_on_in_the_next_pass() {
-    let mut lanes = evicting_lanes(2);
-    let id = lanes[0].connect(Peer::default(), NOW);
-    let mut cut_count = 0;
-    for batch in 0..200 {
-        for number in 0..1000 {
-            let key = key_of(1, batch * 1000 + number);
-            let set = command(&[b"SET", key.as_bytes(), &[7; 600]]);
-            send(&mut lanes[0], id, &set);
-        }
-        lanes[0].turn(id, NOW);
-        lanes[1].exchange(NOW);
-        let owner = &lanes[1];
-        cut_count += usize::from(!owner.service.is_idle(&owner.parts.gate));
-        let output = run_until(&mut lanes, id, 1000 * 5);
-        assert_eq!(output, b"+OK\r\n".repeat(1000));
-    }
-    assert!(cut_count > 0);
 }

@@ -24,7 +24,9 @@ use crate::command::{
     Context, Muting, Now, Resume, Row, Run, SessionContext, Status, lookup, may_run_all,
     request_limits,
 };
-use crate::limits::{GATHER_COUNT_MAX, OUTPUT_PAUSE_LEN_BYTES, TURN_LEN_BYTES_MAX};
+use crate::limits::{
+    CLOCK_COMMAND_COUNT, GATHER_COUNT_MAX, OUTPUT_PAUSE_LEN_BYTES, TURN_LEN_BYTES_MAX, TURN_NS_MAX,
+};
 use crate::resp::{Args, Limits, Protocol, Span};
 use crate::running;
 use crate::shard::Probe;
@@ -45,6 +47,8 @@ pub(super) struct Worker<'a> {
     pub(super) transaction: Option<u64>,
     commands_left: usize,
     bytes_left: usize,
+    /// Nanoseconds since the turn began.
+    elapsed_ns: &'a dyn Fn() -> u64,
 }
 
 /// Whether a command was begun.
@@ -55,8 +59,13 @@ pub(super) enum Flow {
 }
 
 impl<'a> Worker<'a> {
-    /// A worker with a full budget.
-    pub(super) fn new(parts: &'a mut Parts, connection: &'a mut Connection, now: Now) -> Self {
+    /// A worker with a full budget, whose turn began at `now`.
+    pub(super) fn new(
+        parts: &'a mut Parts,
+        connection: &'a mut Connection,
+        now: Now,
+        elapsed_ns: &'a dyn Fn() -> u64,
+    ) -> Self {
         parts.core.look_around(now);
         // What others have worked for memory is not this turn's.
         parts.take_toil_len_bytes();
@@ -74,6 +83,7 @@ impl<'a> Worker<'a> {
             transaction: None,
             commands_left: parts.core.turn_command_count_max(),
             bytes_left: TURN_LEN_BYTES_MAX,
+            elapsed_ns,
             parts,
             connection,
         }
@@ -226,9 +236,7 @@ impl<'a> Worker<'a> {
                 break None;
             }
             self.connection.input.consume(len_bytes);
-            self.commands_left = self.commands_left.saturating_sub(1);
-            let spent_bytes = len_bytes.saturating_add(self.parts.take_toil_len_bytes());
-            self.bytes_left = self.bytes_left.saturating_sub(spent_bytes);
+            self.spend(len_bytes);
             if self.connection.progress.is_some() || self.must_pause() {
                 break None;
             }
@@ -498,10 +506,23 @@ impl<'a> Worker<'a> {
         None
     }
 
-    /// Takes one command of work from the budget, and what it has worked for memory.
+    /// Takes one command of work from the budget.
     pub(super) fn count_command(&mut self) {
-        let toil_len_bytes = self.parts.take_toil_len_bytes();
+        self.spend(0);
+    }
+
+    /// Takes a command from the budget, the bytes it had as input and what it has worked for memory. How
+    /// long the commands really took is asked now and then: where a first touch of memory, a miss or the disk
+    /// makes them slow, a turn has fewer.
+    #[inline]
+    fn spend(&mut self, len_bytes: usize) {
+        let spent_bytes = len_bytes.saturating_add(self.parts.take_toil_len_bytes());
+        self.bytes_left = self.bytes_left.saturating_sub(spent_bytes);
         self.commands_left = self.commands_left.saturating_sub(1);
-        self.bytes_left = self.bytes_left.saturating_sub(toil_len_bytes);
+        if self.commands_left.is_multiple_of(CLOCK_COMMAND_COUNT)
+            && (self.elapsed_ns)() >= TURN_NS_MAX
+        {
+            self.commands_left = 0;
+        }
     }
 }

@@ -179,7 +179,7 @@ impl Engine {
         let started = clock.moment();
         let now = clock.now(started);
         let elapsed_ns = || clock.moment().ns_since(started);
-        self.lane.borrow_mut().timed_turn(id, now, elapsed_ns)
+        self.lane.borrow_mut().timed_turn(id, now, &elapsed_ns)
     }
 
     /// Serves other cores and takes what came back; true if anything was done.
@@ -195,7 +195,7 @@ impl Engine {
     /// Nearly always nothing is due, and then the clock is not read either.
     fn exchange_if_due(&self) -> bool {
         let is_due = self.lane.borrow_mut().must_exchange();
-        is_due && self.timed(Delay::Exchange, Lane::exchange)
+        is_due && self.timed(Delay::Exchange, Lane::timed_exchange)
     }
 
     /// After a turn: messages of other cores, wakes, doorbells.
@@ -211,7 +211,7 @@ impl Engine {
 
     /// Runs one step of background work; true if there is more.
     pub(super) fn background_step(&self) -> bool {
-        self.timed(Delay::Background, Lane::background)
+        self.timed(Delay::Background, |lane, now, _| lane.background(now))
     }
 
     /// How long until a key expires, about; none if none will.
@@ -254,14 +254,19 @@ impl Engine {
         self.pass_on();
     }
 
-    /// Runs something else than a turn and notes how long it took.
-    fn timed<T>(&self, event: Delay, run: impl FnOnce(&mut Lane, Now) -> T) -> T {
+    /// Runs something else than a turn, which may ask how long it has taken so far, and notes how long it took.
+    fn timed(
+        &self,
+        event: Delay,
+        run: impl FnOnce(&mut Lane, Now, &dyn Fn() -> u64) -> bool,
+    ) -> bool {
         let clock = self.clock.borrow();
         let started = clock.moment();
         let now = clock.now(started);
+        let elapsed_ns = || clock.moment().ns_since(started);
         let mut lane = self.lane.borrow_mut();
-        let result = run(&mut lane, now);
-        lane.note_time(event, now, clock.moment().ns_since(started));
+        let result = run(&mut lane, now, &elapsed_ns);
+        lane.note_time(event, now, elapsed_ns());
         result
     }
 
