@@ -102,6 +102,9 @@ metrics! {
     keyspace_misses: Counter, Count, Sum, "Lookups for reading that found none.";
     turns: Counter, Count, Sum, "Turns: one connection's parse, run and reply.";
     turn_longest_us: Peak, Microseconds, Max, "The longest turn.";
+    turns_over_1ms: Counter, Count, Sum, "Turns, batches and background steps of 1 ms and more.";
+    turns_over_2ms: Counter, Count, Sum, "Turns, batches and background steps of 2 ms and more.";
+    turns_over_5ms: Counter, Count, Sum, "Turns, batches and background steps of 5 ms and more.";
     busy_us: Counter, Microseconds, Sum, "Time spent in turns, batches and background steps.";
     sleeps: Counter, Count, Sum, "Times the core had nothing to do.";
     batches_sent: Counter, Count, Sum, "Batches of commands sent to other cores.";

@@ -183,6 +183,16 @@ impl Core {
         let us = ns / NS_PER_US;
         self.stats.busy_us += us;
         self.stats.turn_longest_us = self.stats.turn_longest_us.max(us);
+        if us >= US_PER_MS {
+            self.note_long(us);
+        }
+    }
+
+    #[cold]
+    fn note_long(&mut self, us: u64) {
+        self.stats.turns_over_1ms += 1;
+        self.stats.turns_over_2ms += u64::from(us >= 2 * US_PER_MS);
+        self.stats.turns_over_5ms += u64::from(us >= 5 * US_PER_MS);
     }
 
     /// Notes that `event` took `ns`, if that is long.

@@ -126,6 +126,22 @@ fn numbers_are_of_all_cores() {
 }
 
 #[test]
+fn long_turns_are_counted_by_how_long_they_were() {
+    let mut cores = Cores::new(2);
+    for (core, us) in [(0, 999), (0, 1_000), (1, 2_000), (1, 4_999), (1, 5_000)] {
+        cores.cores[core].note_busy(us * 1_000);
+    }
+    let text = info(&mut cores, "INFO");
+    for line in [
+        "coremap_turns_over_1ms:4",
+        "coremap_turns_over_2ms:3",
+        "coremap_turns_over_5ms:1",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}: {text}");
+    }
+}
+
+#[test]
 fn in_resp3_info_is_verbatim_text() {
     let mut cores = Cores::new(1);
     cores.run("HELLO 3");
