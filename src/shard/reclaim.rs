@@ -29,6 +29,9 @@ const SWEEP_STEP_COUNT: usize = 256;
 const MERGE_STEP_COUNT: usize = 64;
 /// Part of the memory that is left which may wait for the disk before a round is asked for.
 const ROUND_WANTED_DIVISOR: u64 = 4;
+/// Eighths of the headroom that are left, where keys are evicted, when a round is asked for. What is freed comes back
+/// four rounds later. (Measured: bench/results/2026-11-22-turns-and-rounds.)
+const ROUND_WANTED_EIGHTHS: u64 = 5;
 /// How often what a write wants to be on its way doubles: then it is more than any budget.
 const WANTED_DOUBLINGS_MAX: u32 = 24;
 
@@ -157,12 +160,19 @@ impl Shard {
         is_owed && !self.region.is_recovering()
     }
 
-    /// Asks for a round when what waits for the disk is much of the memory that is left.
+    /// Asks for a round when what waits for the disk is much of the memory that is left or, while keys are
+    /// evicted, when part of the headroom is used up: there it is much of it all the time, and rounds without a
+    /// pause would each write the blocks being filled once more.
     pub(super) fn ask_for_a_round(&self) {
-        let waiting_bytes = self.limbo.stored_bytes();
         // In anonymous memory nothing waits.
-        if waiting_bytes > 0 && waiting_bytes > self.region.available_bytes() / ROUND_WANTED_DIVISOR
-        {
+        let waiting_bytes = self.limbo.stored_bytes();
+        let available_bytes = self.region.available_bytes();
+        let is_wanted = if self.is_evicting() {
+            available_bytes < self.headroom_bytes() / 8 * ROUND_WANTED_EIGHTHS
+        } else {
+            waiting_bytes > available_bytes / ROUND_WANTED_DIVISOR
+        };
+        if waiting_bytes > 0 && is_wanted {
             let rounds = self.region.rounds();
             rounds.request(rounds.needed());
         }
