@@ -2,11 +2,13 @@
 //!
 //! A goal is a figure somebody promised, a bound, and what this run measured under the conditions
 //! that stand beside it. Those about an embedded store are measured on the library (`embedded`),
-//! those about a server through its sockets by the engine of `compare` (`served`, `figures`). What a
+//! those about a server through its sockets by the engine of `compare` (`served`, `figures`), or in ways of
+//! their own (`latency`, `reload`, `durable`). What a
 //! run left out says so: nothing stands in for it.
 //!
 //! The result is a record like any other: `goals.csv` beside the `raw.csv` of its measurements.
 
+mod durable;
 mod embedded;
 mod figures;
 mod latency;
@@ -33,11 +35,11 @@ pub(crate) struct Options {
     /// one short round on little data, to see that everything works
     #[argh(switch)]
     quick: bool,
-    /// which parts to run, of embedded, one-core, two-cores, many-keys, memory, waits, reload
-    /// (default: all)
+    /// which parts to run, of embedded, one-core, two-cores, many-keys, memory, waits, reload,
+    /// durable (default: all)
     #[argh(
         option,
-        default = "String::from(\"embedded,one-core,two-cores,many-keys,memory,waits,reload\")"
+        default = "String::from(\"embedded,one-core,two-cores,many-keys,memory,waits,reload,durable\")"
     )]
     parts: String,
     /// the CPU of servers that have one; with the client's, the two of those that have two
@@ -74,6 +76,8 @@ pub(crate) struct Scale {
     wait_seconds: u64,
     /// Rounds where all keys must be set again for each.
     many_keys_rounds: usize,
+    /// `maxmemory` where keys are evicted.
+    evicting_bytes: u64,
 }
 
 impl Scale {
@@ -90,6 +94,7 @@ impl Scale {
         wait_rounds: 5,
         wait_seconds: 60,
         many_keys_rounds: 2,
+        evicting_bytes: 256 << 20,
     };
     const QUICK: Self = Self {
         rounds: 1,
@@ -104,6 +109,7 @@ impl Scale {
         wait_rounds: 1,
         wait_seconds: 1,
         many_keys_rounds: 1,
+        evicting_bytes: 32 << 20,
     };
 }
 
@@ -190,8 +196,9 @@ pub(crate) fn main(options: &Options) -> Result<(), String> {
         Scale::FULL
     };
     let parts: Vec<&str> = options.parts.split(',').collect();
-    let is_known =
-        |part: &&str| served::PARTS.contains(part) || ["embedded", reload::PART].contains(part);
+    let is_known = |part: &&str| {
+        served::PARTS.contains(part) || ["embedded", reload::PART, durable::PART].contains(part)
+    };
     if let Some(unknown) = parts.iter().find(|part| !is_known(part)) {
         return Err(format!("`{unknown}` is no part of the goals"));
     }
@@ -220,12 +227,18 @@ pub(crate) fn main(options: &Options) -> Result<(), String> {
         let measured = reload::keys_per_s(&peers[0], &cpus, &scale);
         outcome = measured.map(|rate| special.reloaded_keys_per_s = rate);
     }
-    for goal in figures::goals(&scale, &raw, &special) {
+    let mut durable = durable::table();
+    if outcome.is_ok() && parts.contains(&durable::PART) {
+        outcome = durable::measure(&scale, &peers, &cpus, &mut durable);
+    }
+    let served = figures::goals(&scale, &raw, &special);
+    for goal in served.into_iter().chain(durable::goals(&scale, &durable)) {
         goals.push(&goal.csv_line())?;
     }
     let record = Record {
         about: record::about(&peers, &absent),
         raw,
+        durable,
         goals,
     };
     record.write(&folder)?;

@@ -106,7 +106,7 @@ pub(crate) fn main(options: &Options) -> Result<(), String> {
     Record {
         about,
         raw,
-        goals: Table::default(),
+        ..Record::default()
     }
     .write(&folder)
 }

@@ -8,6 +8,7 @@ use crate::{clock, machine};
 
 const ABOUT: &str = "about.txt";
 const RAW: &str = "raw.csv";
+const DURABLE: &str = "durable.csv";
 const GOALS: &str = "goals.csv";
 /// How a line of `about.txt` begins that names a server which was wanted and is not installed.
 pub(crate) const ABSENT: &str = "absent: ";
@@ -19,6 +20,8 @@ pub(crate) struct Record {
     pub(crate) about: Vec<String>,
     /// Every measurement of a server: `raw.csv`.
     pub(crate) raw: Table,
+    /// Runs of servers short of memory or with a file, of `goals`: `durable.csv`.
+    pub(crate) durable: Table,
     /// Where the project's promises stand: `goals.csv`.
     pub(crate) goals: Table,
 }
@@ -50,6 +53,7 @@ impl Record {
         Ok(Self {
             about: about.lines().map(str::to_owned).collect(),
             raw: table(RAW)?,
+            durable: table(DURABLE)?,
             goals: table(GOALS)?,
         })
     }
@@ -57,7 +61,12 @@ impl Record {
     /// Writes it into a folder.
     pub(crate) fn write(&self, folder: &Path) -> Result<(), String> {
         write_file(folder, ABOUT, &(self.about.join("\n") + "\n"))?;
-        for (file, table) in [(RAW, &self.raw), (GOALS, &self.goals)] {
+        let tables = [
+            (RAW, &self.raw),
+            (DURABLE, &self.durable),
+            (GOALS, &self.goals),
+        ];
+        for (file, table) in tables {
             if !table.is_empty() {
                 write_file(folder, file, &table.to_text())?;
             }

@@ -64,7 +64,7 @@ fn reload(coremap: &Peer, folder: &Path, cpus: &[usize; 2], key_count: u64) -> R
 }
 
 /// How many keys there are, once the server says so.
-fn wait_until_loaded(address: &str) -> Result<u64, String> {
+pub(super) fn wait_until_loaded(address: &str) -> Result<u64, String> {
     let until = clock::now() + LOAD_TIME_MAX;
     loop {
         let answer = ask_for_size(address).map_err(|error| error.to_string())?;
