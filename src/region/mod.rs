@@ -44,6 +44,7 @@ mod durable;
 mod entry;
 mod file;
 mod folios;
+mod free;
 
 /// Begins to fetch the cache line of `address`, which may be any: a prefetch cannot fault.
 #[inline(always)]
@@ -62,6 +63,7 @@ pub(crate) fn prefetch<T>(address: *const T) {
 mod loom_tests;
 mod pages;
 mod plan;
+mod preparing;
 mod rounds;
 mod superblock;
 mod uses;
@@ -76,10 +78,10 @@ use crate::error::Error;
 use crate::limits::{BLOCK_LEN_BYTES_MAX, PAGE_LEN_BYTES};
 use crate::sys::{Reservation, Sharing};
 
-use self::blocks::FreeLists;
 use self::budget::Budget;
 use self::durable::Durable;
 use self::file::entry_offset;
+use self::free::FreeLists;
 use self::plan::Plan;
 use uses::Uses;
 
