@@ -7,7 +7,8 @@
 //!
 //! The queued commands go the ways that commands of a pipeline go: here, in batches, in parts. What
 //! makes them one is that their shards are held meanwhile. All of one shard of another core travel
-//! in one batch, with the hold and its release; those of this core's shard run in one go.
+//! in one batch, with the hold and its release; those of this core's shard run as they
+//! come, in as many turns as it takes.
 //!
 //! In a file, all their records are members of one transaction. It is committed at the end, before
 //! the last reply leaves, and also when the client has gone.

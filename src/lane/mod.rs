@@ -283,7 +283,7 @@ impl Lane {
         }
     }
 
-    /// Runs the connection's next turn, in no time.
+    /// Runs the connection's next turn as if no time passed.
     pub fn turn(&mut self, id: ConnectionId, now: Now) -> Turn {
         self.timed_turn(id, now, &|| 0)
     }
@@ -351,7 +351,8 @@ impl Lane {
             || self.notices.iter().any(|notice| !notice.is_empty())
     }
 
-    /// Serves other cores' batches and takes what has come back, in no time; true if there was anything.
+    /// Serves other cores' batches and takes what has come back, as if no time passed; true if there was
+    /// anything.
     pub fn exchange(&mut self, now: Now) -> bool {
         self.timed_exchange(now, &|| 0)
     }

@@ -1,8 +1,9 @@
 //! Running the batches of other cores.
 //!
 //! A batch runs in one go unless it holds a long command, its replies pass their bound, or the pass has taken
-//! as long as a turn may, by the clock or by what its commands have worked for memory. Then it is parked, and so are later batches of the same
-//! connection, so that its commands keep their order; batches of other connections pass by.
+//! as long as a turn may, by the clock or by what its commands have worked for memory. Then it is parked,
+//! and so are later batches of the same connection, so that its commands keep their order; batches of other
+//! connections pass by.
 //!
 //! | a batch that                    | is                                                      |
 //! |---------------------------------|---------------------------------------------------------|
@@ -62,8 +63,10 @@ struct Pass<'a> {
     now: Now,
     /// Bytes of arguments it has run.
     arguments_len_bytes: usize,
-    /// What it may still work for memory, as bytes of a turn's budget; nothing once its time is over.
+    /// What it may still work for memory, as bytes of a turn's budget.
     toil_left_len_bytes: usize,
+    /// Whether the clock has said that its time is over.
+    is_late: bool,
     command_count: usize,
     /// Nanoseconds since it began.
     elapsed_ns: &'a dyn Fn() -> u64,
@@ -80,6 +83,7 @@ impl<'a> Pass<'a> {
             arguments_len_bytes: 0,
             // What comes over the rings leaves as much for what is parked.
             toil_left_len_bytes: TURN_LEN_BYTES_MAX / 2,
+            is_late: false,
             command_count: 0,
             elapsed_ns,
             ns_max: TURN_NS_MAX / 2,
@@ -89,6 +93,7 @@ impl<'a> Pass<'a> {
     /// From now on parked batches run.
     const fn turn_to_parked(&mut self) {
         self.toil_left_len_bytes += TURN_LEN_BYTES_MAX / 2;
+        self.is_late = false;
         self.ns_max = TURN_NS_MAX;
     }
 
@@ -99,7 +104,7 @@ impl<'a> Pass<'a> {
 
     /// Whether the batch that runs is to stop.
     const fn is_over(&self) -> bool {
-        self.toil_left_len_bytes == 0
+        self.is_late || self.toil_left_len_bytes == 0
     }
 
     /// Counts a command, what it has worked for memory, and now and then the time.
@@ -111,7 +116,7 @@ impl<'a> Pass<'a> {
         if self.command_count.is_multiple_of(CLOCK_COMMAND_COUNT)
             && (self.elapsed_ns)() >= self.ns_max
         {
-            self.toil_left_len_bytes = 0;
+            self.is_late = true;
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Whose time a turn was: what each command cost, and which were slow.
 //!
-//! The time comes from outside, once, at the end of a turn; it is shared out by `command::tally`. Only
+//! The time comes from outside, at the end of a turn; it is shared out by `command::tally`. Only
 //! when it passed a threshold is anything else looked at. Arguments are then read where they still
 //! lie: those of the last command of a turn just before the first byte that was not executed, those
 //! of a command that takes several turns where it holds them.

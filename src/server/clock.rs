@@ -3,7 +3,8 @@
 //! A turn needs two times: the wall clock for expiries, and a monotonic one for its own length.
 //! Reading both costs two calls at its start and one at its end; instead the wall clock is kept
 //! as an offset from the monotonic clock, which the once-a-second task takes anew, so that a
-//! step of the wall clock is seen within a second and a turn reads one clock twice.
+//! step of the wall clock is seen within a second and a turn reads one clock: at its start, at its end, and in
+//! between once in many commands.
 #![expect(
     clippy::disallowed_methods,
     reason = "this is the one place that reads clocks and waits by them"
