@@ -73,9 +73,14 @@ impl Demand {
         }
     }
 
-    /// Whether `count` blocks are likely to be taken before the next round.
+    /// Whether `count` blocks are likely to be taken before the next round. Not where nothing is taken: what is
+    /// made ready then is written by each round, for nothing.
     pub(super) const fn outruns_rounds(&self, count: usize) -> bool {
-        self.last.taken >= count * self.last.rounds
+        let taken = self.last.taken + self.now.taken;
+        let rounds = self.last.rounds + self.now.rounds;
+        // So many stretches lie between them; before the second one it is one, too.
+        let stretches = if rounds > 1 { rounds - 1 } else { 1 };
+        taken > 0 && taken >= count * stretches
     }
 
     /// How long until this may have changed although nobody took anything.
@@ -136,8 +141,22 @@ mod tests {
     #[test]
     fn blocks_are_taken_before_the_next_round_where_rounds_are_rare() {
         let mut demand = demand(100, 2);
-        assert!(demand.outruns_rounds(8), "nothing is known yet");
+        assert!(demand.outruns_rounds(100) && !demand.outruns_rounds(101));
         demand.look(INTERVAL_US);
+        demand.note_round();
         assert!(demand.outruns_rounds(50) && !demand.outruns_rounds(51));
+    }
+
+    #[test]
+    fn rounds_of_a_server_that_takes_nothing_are_not_outrun() {
+        let mut demand = Demand::default();
+        assert!(!demand.outruns_rounds(1));
+        for _ in 0..3 {
+            demand.note_round();
+            assert!(!demand.outruns_rounds(1));
+        }
+        demand.look(INTERVAL_US);
+        demand.look(2 * INTERVAL_US);
+        assert!(!demand.outruns_rounds(1));
     }
 }
