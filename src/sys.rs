@@ -300,12 +300,22 @@ pub fn punch(file: &File, offset: u64, len_bytes: u64) -> io::Result<()> {
 /// Has the kernel forget what it has cached of a range of a file, but for what is mapped or not yet written.
 /// It is a hint.
 pub fn drop_cached(file: &File, offset: u64, len_bytes: u64) {
+    advise_file(file, offset, len_bytes, libc::POSIX_FADV_DONTNEED);
+}
+
+/// Has the kernel cache a range of a file in single pages, as far as it has not cached it yet: what is first
+/// met in a mapping is cached in larger pieces, up to what the disk reads ahead, and all of a piece is written for one
+/// changed byte. It is a hint.
+pub fn cache_pages(file: &File, offset: u64, len_bytes: u64) {
+    advise_file(file, offset, len_bytes, libc::POSIX_FADV_WILLNEED);
+}
+
+fn advise_file(file: &File, offset: u64, len_bytes: u64, advice: libc::c_int) {
     let (Ok(offset), Ok(len)) = (i64::try_from(offset), i64::try_from(len_bytes)) else {
         return;
     };
     // SAFETY: the descriptor is open, the others are plain numbers.
-    let _ =
-        unsafe { libc::posix_fadvise(file.as_raw_fd(), offset, len, libc::POSIX_FADV_DONTNEED) };
+    let _ = unsafe { libc::posix_fadvise(file.as_raw_fd(), offset, len, advice) };
 }
 
 fn fallocate(file: &File, mode: libc::c_int, offset: u64, len_bytes: u64) -> io::Result<()> {

@@ -103,32 +103,6 @@ fn a_write_that_waits_for_the_disk_evicts_no_more_than_will_do() {
 }
 
 #[test]
-fn rounds_are_asked_for_when_the_headroom_is_used_and_not_for_each_block() {
-    let folder = Folder::new();
-    let mut store = evicting(folder.path(), 64 * MIB);
-    let (mut round_count, mut written_bytes) = (0, 0);
-    for number in 0..200_000 {
-        let key = format!("key:{number}");
-        store.set(key.as_bytes(), &[7; 1000]).expect("room");
-        written_bytes += 1000;
-        if number % 100 == 0 {
-            work(&mut store, 0);
-            if store.region.rounds().is_requested() {
-                store.region.sync().expect("a disk");
-                round_count += 1;
-            }
-        }
-    }
-    let evicted_count = store.shards[0].stats().evicted_count;
-    assert!(evicted_count > 100_000, "{evicted_count}");
-    let block_count = written_bytes / store.region.block_len_bytes();
-    assert!(
-        round_count < block_count,
-        "{round_count} rounds, {block_count} blocks"
-    );
-}
-
-#[test]
 fn what_another_shard_owes_is_waited_for() {
     let folder = Folder::new();
     let mut store = Opening::new(64 * MIB, 2)

@@ -256,3 +256,43 @@ fn an_end_in_order_leaves_nothing_to_check_and_idle_servers_write_nothing() {
     assert!(said.contains("1 keys in "), "{said}");
     assert!(!said.contains("torn"), "{said}");
 }
+
+/// What the kernel counts as written for a process: nothing where files are in memory.
+fn written_bytes(server: &Server) -> u64 {
+    let path = format!("/proc/{}/io", server.pid());
+    let text = std::fs::read_to_string(path).expect("it runs");
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("write_bytes: "));
+    line.and_then(|number| number.parse().ok())
+        .expect("the kernel counts")
+}
+
+#[test]
+fn a_small_write_under_always_has_some_pages_written_and_not_blocks() {
+    const WRITE_COUNT: u64 = 300;
+    // A page of the log, one of each of two headers, and a large folio's worth to spare.
+    const WRITE_LEN_BYTES_MAX: u64 = 64 << 10;
+    let data = Data::new();
+    let server = data.start(&["--appendfsync", "always", "--maxmemory", "256mb"]);
+    let mut client = server.client();
+    for number in 0..10 {
+        assert_eq!(
+            client.value(&format!("SET first{number} v")),
+            Value::Status("OK".into())
+        );
+    }
+    let before_bytes = written_bytes(&server);
+    for number in 0..WRITE_COUNT {
+        assert_eq!(
+            client.value(&format!("SET key{number} v")),
+            Value::Status("OK".into())
+        );
+    }
+    let write_bytes = (written_bytes(&server) - before_bytes) / WRITE_COUNT;
+    assert!(
+        write_bytes < WRITE_LEN_BYTES_MAX,
+        "{write_bytes} bytes a write"
+    );
+    stop(server);
+}

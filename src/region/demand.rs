@@ -9,6 +9,9 @@ use std::time::Duration;
 /// Takes are counted over so long: the pace of rounds that nobody asks for.
 const INTERVAL: Duration = Duration::from_secs(1);
 
+/// So many blocks a shard takes in two intervals that begins, or that is hardly written to.
+const FEW: usize = 8;
+
 /// What was taken of late, and how many rounds there were.
 #[derive(Debug, Default)]
 pub(super) struct Demand {
@@ -71,6 +74,13 @@ impl Demand {
         } else {
             last.fill_rounds(shard_count) && earlier.fill_rounds(shard_count)
         }
+    }
+
+    /// Whether rounds of late had a block of each shard to write. Not where few blocks are taken at all.
+    pub(super) const fn has_filled_rounds(&self, shard_count: usize) -> bool {
+        let taken = self.last.taken + self.now.taken;
+        let rounds = self.last.rounds + self.now.rounds;
+        taken >= shard_count * rounds && taken >= shard_count * FEW
     }
 
     /// Whether `count` blocks are likely to be taken before the next round. Not where nothing is taken: what is
@@ -148,15 +158,20 @@ mod tests {
     }
 
     #[test]
-    fn rounds_of_a_server_that_takes_nothing_are_not_outrun() {
+    fn rounds_of_a_server_that_takes_nothing_are_neither_outrun_nor_filled() {
         let mut demand = Demand::default();
-        assert!(!demand.outruns_rounds(1));
+        let is_idle = |demand: &Demand| !demand.outruns_rounds(1) && !demand.has_filled_rounds(1);
+        assert!(is_idle(&demand));
         for _ in 0..3 {
             demand.note_round();
-            assert!(!demand.outruns_rounds(1));
+            assert!(is_idle(&demand));
         }
+        (0..FEW).for_each(|_| demand.note_taken());
+        assert!(demand.has_filled_rounds(1) && !demand.has_filled_rounds(2));
+        (0..FEW).for_each(|_| demand.note_round());
+        assert!(!demand.has_filled_rounds(1));
         demand.look(INTERVAL_US);
         demand.look(2 * INTERVAL_US);
-        assert!(!demand.outruns_rounds(1));
+        assert!(is_idle(&demand));
     }
 }

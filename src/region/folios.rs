@@ -77,6 +77,19 @@ impl Region {
         self.prefer_huge_pages(first, self.plan.large_start() - first, are_huge);
     }
 
+    /// Has the kernel cache a block of a file in single pages, before it is first touched, if rounds will come while
+    /// it is being filled.
+    pub(super) fn cache_pages(&self, block: BlockIndex) {
+        let free = self.lock_free();
+        if free.folios.are_huge() || free.demand.has_filled_rounds(self.shard_count()) {
+            return;
+        }
+        drop(free);
+        if let Some((file, _)) = self.backing() {
+            sys::cache_pages(file, self.block_start(block), self.block_len_bytes());
+        }
+    }
+
     /// Has the kernel cache a free block anew when it is used next.
     pub(super) fn drop_cached(&self, block: BlockIndex) {
         let Some((file, _)) = self.backing() else {

@@ -157,6 +157,9 @@ impl Region {
         } else if !self.back(kind, index) {
             return false;
         }
+        if kind == Use::Log {
+            self.cache_pages(BlockIndex(index));
+        }
         self.touch(BlockIndex(index));
         self.lock_free().of(kind).resident.push(index);
         true

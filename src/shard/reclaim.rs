@@ -29,12 +29,6 @@ const SWEEP_STEP_COUNT: usize = 256;
 const MERGE_STEP_COUNT: usize = 64;
 /// Part of the memory that is left which may wait for the disk before a round is asked for.
 const ROUND_WANTED_DIVISOR: u64 = 4;
-/// Part of the headroom that is left when a round is asked for at the budget: numerator, denominator. What is
-/// freed comes back four rounds later, five if they follow each other. (Measured:
-/// bench/results/2026-11-22-turns-and-rounds.)
-const ROUND_WANTED_HEADROOM: (u64, u64) = (5, 8);
-/// While no more than so many times the headroom is free or on its way, keys are evicted.
-const AT_BUDGET_FACTOR: u64 = 2;
 /// How often what a write wants to be on its way doubles: then it is more than any budget.
 const WANTED_DOUBLINGS_MAX: u32 = 24;
 
@@ -163,29 +157,15 @@ impl Shard {
         is_owed && !self.region.is_recovering()
     }
 
-    /// Asks for a round when what waits for the disk is much of the memory that is left. At the budget that is so
-    /// all the time, and rounds without a pause would each write the blocks being filled once more: there it
-    /// asks when part of the headroom is used up.
+    /// Asks for a round when what waits for the disk is much of the memory that is left.
     pub(super) fn ask_for_a_round(&self) {
         let waiting_bytes = self.limbo.stored_bytes();
-        if waiting_bytes == 0
-            || waiting_bytes <= self.region.available_bytes() / ROUND_WANTED_DIVISOR
+        // In anonymous memory nothing waits.
+        if waiting_bytes > 0 && waiting_bytes > self.region.available_bytes() / ROUND_WANTED_DIVISOR
         {
-            return;
-        }
-        if !self.has_headroom_for_now() {
             let rounds = self.region.rounds();
             rounds.request(rounds.needed());
         }
-    }
-
-    /// Whether keys are evicted, so that a headroom is kept, and enough of it is left.
-    fn has_headroom_for_now(&self) -> bool {
-        let headroom_bytes = self.headroom_bytes();
-        let (part, whole) = ROUND_WANTED_HEADROOM;
-        self.is_evicting()
-            && self.region.expected_bytes() < AT_BUDGET_FACTOR * headroom_bytes
-            && self.region.available_bytes() >= headroom_bytes / whole * part
     }
 
     /// Puts what lies in blocks or runs into limbo.

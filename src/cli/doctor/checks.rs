@@ -189,11 +189,6 @@ pub(super) const CHECKS: &[Check] = &[
         "What was acknowledged is as durable as the file system under --dir.",
     ),
     Check::new(
-        "read-ahead",
-        disk::read_ahead,
-        "The kernel caches a file in pieces as large as the disk reads ahead, and writes all of a piece in which one byte was changed.",
-    ),
-    Check::new(
         "sync",
         disk::sync,
         "With `appendfsync always` a write is acknowledged after such a sync, which all waiting connections share.",

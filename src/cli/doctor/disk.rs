@@ -1,5 +1,4 @@
-//! Where the data is kept: the file system under `--dir`, how far its disk reads ahead, and how long a sync
-//! takes there.
+//! Where the data is kept: the file system under `--dir`, and how long a sync takes there.
 
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -27,9 +26,6 @@ const WITHOUT_BARRIERS: &[&str] = &["nobarrier", "barrier=0"];
 const SYNC_COUNT: usize = 9;
 /// Longest sync that a write can wait for without being noticed among those over a network.
 const SYNC_MAX: Duration = Duration::from_millis(10);
-
-/// How far disks read ahead unless told otherwise.
-const READ_AHEAD_MAX_KIB: u64 = 128;
 
 const NO_DIR: &str = "no --dir: the data is in memory only";
 
@@ -70,33 +66,6 @@ pub(super) fn file_system(host: &Host) -> Result<Finding, Unknown> {
             "{value}, on which this server was not tried"
         )));
     })
-}
-
-/// By how far the disk reads ahead the kernel decides in how large pieces it caches the file, and so how much one
-/// changed byte has it write.
-pub(super) fn read_ahead(host: &Host) -> Result<Finding, Unknown> {
-    if host.settings.dir.is_empty() {
-        return Ok(Finding::good(NO_DIR));
-    }
-    let device = mount_of(host)?.device;
-    // A partition has the queue of its disk.
-    let [own, of_disk] =
-        ["queue", "../queue"].map(|queue| format!("sys/dev/block/{device}/{queue}/read_ahead_kb"));
-    let (path, len_kib) = match host.read_number(&of_disk) {
-        Ok(len_kib) => (of_disk, len_kib),
-        Err(_) => (own.clone(), host.read_number(&own)?),
-    };
-    let value = format!("{len_kib} KiB");
-    Ok(
-        if host.settings.syncs_always() && len_kib > READ_AHEAD_MAX_KIB {
-            Finding::advice(
-                format!("{value}: under `appendfsync always` each round writes pieces as large"),
-                format!("echo {READ_AHEAD_MAX_KIB} > /{path}   # and in a rule of udev"),
-            )
-        } else {
-            Finding::good(value)
-        },
-    )
 }
 
 pub(super) fn sync(host: &Host) -> Result<Finding, Unknown> {
@@ -180,8 +149,6 @@ fn resolved(host: &Host) -> Result<PathBuf, Unknown> {
 /// A line of `mountinfo`.
 #[derive(Debug)]
 struct Mount {
-    /// As `MAJOR:MINOR`.
-    device: String,
     point: PathBuf,
     kind: String,
     /// Of the mount, and of the file system.
@@ -192,15 +159,13 @@ impl Mount {
     /// `ID PARENT DEVICE ROOT POINT OPTIONS [FIELDS..] - KIND SOURCE OPTIONS` (proc(5)).
     fn parse(line: &str) -> Option<Self> {
         let (left, right) = line.split_once(" - ")?;
-        let mut left = left.split(' ').skip(2);
+        let mut left = left.split(' ').skip(4);
         let mut right = right.split(' ');
-        let device = left.next()?.to_owned();
-        let point = unescaped(left.nth(1)?);
+        let point = unescaped(left.next()?);
         let (of_mount, kind) = (left.next()?, right.next()?);
         let of_system = right.nth(1).unwrap_or_default();
         let options = of_mount.split(',').chain(of_system.split(','));
         Some(Self {
-            device,
             point: point.into(),
             kind: kind.to_owned(),
             options: options.map(str::to_owned).collect(),
@@ -234,10 +199,7 @@ mod tests {
         );
         let mount = mount.expect("it is one");
         assert_eq!(mount.point, Path::new("/mnt/a b"));
-        assert_eq!(
-            (mount.device.as_str(), mount.kind.as_str()),
-            ("0:31", "ext4")
-        );
+        assert_eq!(mount.kind, "ext4");
         assert_eq!(mount.options, ["rw", "noatime", "rw", "nobarrier"]);
     }
 

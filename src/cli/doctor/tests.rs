@@ -33,7 +33,6 @@ const HEALTHY: &[(&str, &str)] = &[
         "22 1 8:1 / / rw,relatime - ext4 /dev/sda1 rw\n\
          23 22 8:2 / /data rw,relatime - xfs /dev/sdb1 rw\n",
     ),
-    ("sys/dev/block/8:1/queue/read_ahead_kb", "128\n"),
     ("proc/sys/kernel/osrelease", "6.1.0-13-amd64\n"),
     ("proc/sys/kernel/io_uring_disabled", "0\n"),
     ("proc/sys/fs/nr_open", "1048576\n"),
@@ -234,7 +233,7 @@ fn a_host_that_cannot_be_read_is_unknown_and_never_good() {
     let tree = Tree(std::env::temp_dir().join("coremap-host-of-nobody"));
     for check in CHECKS
         .iter()
-        .filter(|check| !["file-system", "read-ahead", "sync"].contains(&check.name))
+        .filter(|check| !["file-system", "sync"].contains(&check.name))
     {
         let found = tree.look(check.name, &[]);
         assert_eq!(found.verdict, Unknown, "{}: {found:?}", check.name);
@@ -273,7 +272,7 @@ fn the_report_has_a_line_per_check_and_fixes_to_copy() {
         "{text}"
     );
     assert!(
-        text.ends_with("\n1 bad, 0 advice, 1 unknown, 18 good\n"),
+        text.ends_with("\n1 bad, 0 advice, 1 unknown, 17 good\n"),
         "{text}"
     );
     assert!(!text.contains('\x1b'), "{text}");
