@@ -304,10 +304,18 @@ pub fn drop_cached(file: &File, offset: u64, len_bytes: u64) {
 }
 
 /// Has the kernel cache a range of a file in single pages, as far as it has not cached it yet: what is first
-/// met in a mapping is cached in larger pieces, up to what the disk reads ahead, and all of a piece is written for one
-/// changed byte. It is a hint.
+/// met in a mapping is cached in larger pieces, and all of a piece is written for one changed byte. It is a hint.
 pub fn cache_pages(file: &File, offset: u64, len_bytes: u64) {
-    advise_file(file, offset, len_bytes, libc::POSIX_FADV_WILLNEED);
+    // The kernel silently cuts a longer hint to what the disk reads ahead or takes at once, of which the larger
+    // counts (`force_page_cache_ra` in mm/readahead.c).
+    const STEP_LEN_BYTES: u64 = 64 << 10;
+    let end = offset.saturating_add(len_bytes);
+    let mut from = offset;
+    while from < end {
+        let step_len_bytes = STEP_LEN_BYTES.min(end - from);
+        advise_file(file, from, step_len_bytes, libc::POSIX_FADV_WILLNEED);
+        from += step_len_bytes;
+    }
 }
 
 fn advise_file(file: &File, offset: u64, len_bytes: u64, advice: libc::c_int) {

@@ -156,7 +156,8 @@ impl Parts {
         let gate = &mut self.gate;
         gate.holder = None;
         gate.release_count += 1;
-        // A pass lets in what waits there, for as long as a pass may take, and each connection has its turn before another pass.
+        // A pass lets in what waits there, for as long as a pass may take, and each connection has its turn
+        // before another pass.
         gate.rest_count = gate.kept_out.len() + usize::from(std::mem::take(&mut gate.has_batches));
         gate.woken.append(&mut gate.kept_out);
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 /// Takes are counted over so long: the pace of rounds that nobody asks for.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// So many blocks a shard takes in two intervals that begins, or that is hardly written to.
+/// Fewer blocks than these in two intervals takes a shard that begins, or that is hardly written to.
 const FEW: usize = 8;
 
 /// What was taken of late, and how many rounds there were.
@@ -88,7 +88,8 @@ impl Demand {
     pub(super) const fn outruns_rounds(&self, count: usize) -> bool {
         let taken = self.last.taken + self.now.taken;
         let rounds = self.last.rounds + self.now.rounds;
-        // So many stretches lie between them; before the second one it is one, too.
+        // So many stretches lie between them, and takes before the first round count as if they came after it: what
+        // is made ready for too few is written once, within two intervals.
         let stretches = if rounds > 1 { rounds - 1 } else { 1 };
         taken > 0 && taken >= count * stretches
     }

@@ -14,7 +14,7 @@
 //! from the cache before it is used again. Which block it has how is an estimate: it may keep what it is
 //! about to write, or read more than it was asked for.
 //!
-//! Not here: when that is asked (`blocks`), and how much is written (`demand`).
+//! Not here: when that is asked (`preparing`), and how much is written (`demand`).
 
 use std::collections::BTreeSet;
 

@@ -44,6 +44,7 @@ impl Region {
             } else if let Some(index) = free.pop_unsuited() {
                 drop(free);
                 self.suit_block(index);
+                self.cache_pages(BlockIndex(index));
                 self.preload_block(BlockIndex(index));
                 free = self.lock_free();
                 free.log.written.push(index);

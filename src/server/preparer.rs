@@ -1,6 +1,6 @@
 //! The thread that has blocks of the region backed by memory before a core needs them.
 //!
-//! The first touch of a block can cost milliseconds (see `region`, "Preparing"), which no turn should
+//! The first touch of a block can cost milliseconds (see `region::preparing`), which no turn should
 //! pay. The thread keeps off the cores' CPUs if it may use others. Where it must share one it does
 //! not interrupt a turn when it wakes: it begins when the core sleeps or has had its share. It
 //! sleeps until a block is taken or a round has ended, and looks once a second while blocks are.

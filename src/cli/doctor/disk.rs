@@ -33,7 +33,15 @@ pub(super) fn file_system(host: &Host) -> Result<Finding, Unknown> {
     if host.settings.dir.is_empty() {
         return Ok(Finding::good(NO_DIR));
     }
-    let mount = mount_of(host)?;
+    let path = resolved(host)?;
+    let mounts = host.read_process("mountinfo")?;
+    let mount = mounts
+        .lines()
+        .filter_map(Mount::parse)
+        .filter(|mount| path.starts_with(&mount.point))
+        // Of mounts on one point the last is the one that is seen.
+        .max_by_key(|mount| mount.point.components().count())
+        .ok_or_else(|| Unknown(format!("no mount holds {}", path.display())))?;
     let value = format!("{} at {}", mount.kind, mount.point.display());
     let kind = mount.kind.split('.').next().unwrap_or_default();
     let barrier = mount
@@ -113,19 +121,6 @@ fn time_sync(folder: &Path) -> io::Result<Duration> {
     }
     times.sort_unstable();
     Ok(times[SYNC_COUNT / 2])
-}
-
-/// The mount that holds the directory.
-fn mount_of(host: &Host) -> Result<Mount, Unknown> {
-    let path = resolved(host)?;
-    let mounts = host.read_process("mountinfo")?;
-    mounts
-        .lines()
-        .filter_map(Mount::parse)
-        .filter(|mount| path.starts_with(&mount.point))
-        // Of mounts on one point the last is the one that is seen.
-        .max_by_key(|mount| mount.point.components().count())
-        .ok_or_else(|| Unknown(format!("no mount holds {}", path.display())))
 }
 
 /// The directory, or if it is yet to be made the one in which it would be.
